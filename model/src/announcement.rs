@@ -1,0 +1,398 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What one node may announce: policies × Services × the node × its links, each refusal with its reason.
+//!
+//! The result is recomputed from scratch on every change, so nothing can stay behind of a policy that went.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+use crate::address::{NotVirtual, Taken};
+use crate::interfaces::{Candidates, Interface, Link, NoLink};
+use crate::node::NodeView;
+use crate::policy::{Policies, Policy, PolicyId, PolicyKind, Validity};
+use crate::service::{AddressEntry, AddressSource, ServiceKey, ServiceView};
+
+/// Cilium's `loadBalancerClass`, honoured by both kinds of policy.
+pub const CILIUM_CLASS: &str = "io.cilium/l2-announcer";
+/// Our own `loadBalancerClass`, honoured by our own kind of policy.
+pub const GATEHERALD_CLASS: &str = "gateherald.io/l2-announcer";
+
+/// What the administrator set for this installation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// Further values of `loadBalancerClass` that are ours, for both kinds of policy.
+    pub load_balancer_classes: BTreeSet<String>,
+    /// Where external IPs must lie that a policy of Cilium's kind selects; empty: none is announced.
+    pub external_ip_cidrs: Vec<IpNet>,
+    /// A Node labelled [`crate::node::EXCLUDE_LABEL`] announces nothing.
+    pub honor_exclude_label: bool,
+}
+
+/// Everything the evaluation sees except the Services.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// The policies.
+    pub policies: &'a Policies,
+    /// The installation's rules.
+    pub rules: &'a Rules,
+    /// The own Node; none until it was seen: then nothing is announced.
+    pub node: Option<&'a NodeView>,
+    /// This node's links.
+    pub links: &'a [Link],
+    /// The addresses that cannot be virtual.
+    pub taken: &'a Taken<'a>,
+}
+
+/// What this node may announce, and everything that it may not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Evaluation {
+    /// The addresses it may announce.
+    pub desired: BTreeMap<IpAddr, Desired>,
+    /// What is not announced, sorted.
+    pub not_announced: Vec<NotAnnounced>,
+    /// Each policy in force.
+    pub policies: BTreeMap<PolicyId, PolicyReport>,
+}
+
+/// An address to announce. Services that share an address share this entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Desired {
+    /// Whose address it is.
+    pub services: BTreeSet<ServiceKey>,
+    /// Which policies let it be announced.
+    pub policies: BTreeSet<PolicyId>,
+    /// Where: the union over the policies, links that are up; never empty.
+    pub interfaces: BTreeSet<Interface>,
+}
+
+/// What a policy in force amounts to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PolicyReport {
+    /// How many Services it selects.
+    pub services: usize,
+    /// How many addresses of theirs it announces on the nodes and interfaces it selects.
+    pub addresses: usize,
+    /// It selects this node, and an interface here that is up: a session lists these policies.
+    pub matches_here: bool,
+}
+
+/// Something that is not announced here. Fields that don't apply are `None`: an entry with only a policy
+/// holds for everything that this policy selects.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NotAnnounced {
+    /// The Service.
+    pub service: Option<ServiceKey>,
+    /// Its address.
+    pub address: Option<IpAddr>,
+    /// The policy that selects the Service.
+    pub policy: Option<PolicyId>,
+    /// Why.
+    pub why: Why,
+}
+
+/// Why something is not announced.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Why {
+    /// The policy's newest version is bad: reason and message of its condition.
+    PolicyInvalid(&'static str, String),
+    /// The policy announces neither external nor LoadBalancer addresses.
+    SelectsNothing,
+    /// The own Node has not been seen.
+    NodeUnknown,
+    /// The policy's nodeSelector does not match.
+    NodeNotSelected,
+    /// The Node's condition `NetworkUnavailable` is True.
+    NodeNetworkUnavailable,
+    /// The Node is labelled `gateherald.io/announce: "false"`.
+    NodeOptedOut,
+    /// The Node is labelled [`crate::node::EXCLUDE_LABEL`], and that is honoured.
+    NodeExcluded,
+    /// No policy selects the Service.
+    NoPolicy,
+    /// The Service is annotated `gateherald.io/announce: "false"`.
+    ServiceOptedOut,
+    /// The Service's `loadBalancerClass` is another implementation's.
+    OtherLoadBalancerClass(String),
+    /// The Service has no address.
+    NoAddress,
+    /// The ingress names a host and no address.
+    HostnameOnly(String),
+    /// The text is no address.
+    BadAddress(String),
+    /// The ingress has `ipMode: Proxy`.
+    IpModeProxy,
+    /// The address belongs to somebody or means something else.
+    NotAVirtualAddress(NotVirtual),
+    /// The policy does not announce external IPs.
+    ExternalIpsOff,
+    /// The policy does not announce LoadBalancer addresses.
+    LoadBalancerIpsOff,
+    /// The address is outside the policy's `addresses`.
+    OutsideAddresses,
+    /// The external IP is outside the CIDRs given to the announcer for Cilium's policies.
+    OutsideExternalIpCidrs,
+    /// No link of the node carries the address.
+    NoInterface(NoLink),
+    /// All links that carry the address are down.
+    InterfacesDown(NoLink),
+}
+
+impl Why {
+    /// The stable name: metric label, log field, Event reason.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::PolicyInvalid(reason, _) => reason,
+            Self::SelectsNothing => "SelectsNothing",
+            Self::NodeUnknown => "NodeUnknown",
+            Self::NodeNotSelected => "NodeNotSelected",
+            Self::NodeNetworkUnavailable => "NodeNetworkUnavailable",
+            Self::NodeOptedOut => "NodeOptedOut",
+            Self::NodeExcluded => "NodeExcluded",
+            Self::NoPolicy => "NoPolicy",
+            Self::ServiceOptedOut => "ServiceOptedOut",
+            Self::OtherLoadBalancerClass(_) => "OtherLoadBalancerClass",
+            Self::NoAddress => "NoAddress",
+            Self::HostnameOnly(_) => "HostnameOnly",
+            Self::BadAddress(_) => "BadAddress",
+            Self::IpModeProxy => "IpModeProxy",
+            Self::NotAVirtualAddress(_) => "NotAVirtualAddress",
+            Self::ExternalIpsOff => "ExternalIpsOff",
+            Self::LoadBalancerIpsOff => "LoadBalancerIpsOff",
+            Self::OutsideAddresses => "OutsideAddresses",
+            Self::OutsideExternalIpCidrs => "OutsideExternalIpCidrs",
+            Self::NoInterface(_) => "NoInterface",
+            Self::InterfacesDown(_) => "InterfacesDown",
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        match self {
+            Self::PolicyInvalid(_, message) => write!(f, ": {message}"),
+            Self::OtherLoadBalancerClass(text) | Self::HostnameOnly(text) | Self::BadAddress(text) => {
+                write!(f, ": {text:?}")
+            }
+            Self::NotAVirtualAddress(detail) => write!(f, ": {detail}"),
+            Self::NoInterface(detail) | Self::InterfacesDown(detail) => write!(f, ": {detail}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Evaluates everything anew. The order of the Services and links has no influence on the result.
+pub fn evaluate<'a>(inputs: &Inputs<'_>, services: impl IntoIterator<Item = &'a ServiceView>) -> Evaluation {
+    let mut run = Run::new(inputs);
+    for service in services {
+        run.service(service);
+    }
+    run.finish()
+}
+
+/// A policy in force, with what does not depend on the Service.
+struct Active<'a> {
+    id: &'a PolicyId,
+    policy: &'a Policy,
+    candidates: Option<Candidates<'a>>,
+    services: usize,
+    addresses: BTreeSet<IpAddr>,
+}
+
+struct Run<'a> {
+    inputs: &'a Inputs<'a>,
+    active: Vec<Active<'a>>,
+    result: Evaluation,
+}
+
+impl<'a> Run<'a> {
+    fn new(inputs: &'a Inputs<'a>) -> Self {
+        let mut run = Self { inputs, active: Vec::new(), result: Evaluation::default() };
+        for (id, validity, policy) in inputs.policies.iter() {
+            if let Validity::Invalid(error) = validity {
+                run.refuse(None, None, Some(id), Why::PolicyInvalid(error.reason(), validity.message()));
+            }
+            if let Some(policy) = policy {
+                run.activate(id, policy);
+            }
+        }
+        run
+    }
+
+    fn activate(&mut self, id: &'a PolicyId, policy: &'a Policy) {
+        if policy.selects_nothing() {
+            self.refuse(None, None, Some(id), Why::SelectsNothing);
+        }
+        let candidates = match node_may_announce(self.inputs, policy) {
+            Ok(()) => Some(policy.interfaces.candidates(self.inputs.links)),
+            Err(why) => {
+                self.refuse(None, None, Some(id), why);
+                None
+            }
+        };
+        self.active.push(Active { id, policy, candidates, services: 0, addresses: BTreeSet::new() });
+    }
+
+    fn service(&mut self, service: &ServiceView) {
+        let key = &service.key;
+        let selecting: Vec<usize> =
+            (0..self.active.len()).filter(|&i| self.active[i].policy.services.matches(service)).collect();
+        if selecting.is_empty() {
+            if !service.entries.is_empty() {
+                self.refuse(Some(key), None, None, Why::NoPolicy);
+            }
+            return;
+        }
+        for &i in &selecting {
+            self.active[i].services += 1;
+        }
+        if service.opted_out {
+            return self.refuse(Some(key), None, None, Why::ServiceOptedOut);
+        }
+        if service.entries.is_empty() {
+            return self.refuse(Some(key), None, None, Why::NoAddress);
+        }
+        let selecting = self.of_our_class(service, selecting);
+        for entry in &service.entries {
+            self.entry(key, entry, &selecting);
+        }
+    }
+
+    /// The policies for which the Service's `loadBalancerClass` is ours.
+    fn of_our_class(&mut self, service: &ServiceView, mut selecting: Vec<usize>) -> Vec<usize> {
+        let Some(class) = &service.load_balancer_class else { return selecting };
+        selecting.retain(|&i| {
+            let id = self.active[i].id;
+            let ours = is_ours(class, id.kind, self.inputs.rules);
+            if !ours {
+                self.refuse(Some(&service.key), None, Some(id), Why::OtherLoadBalancerClass(class.clone()));
+            }
+            ours
+        });
+        selecting
+    }
+
+    fn entry(&mut self, key: &ServiceKey, entry: &AddressEntry, selecting: &[usize]) {
+        let (address, source) = match entry {
+            AddressEntry::Address(address, source) => (*address, *source),
+            AddressEntry::Proxy(address) => {
+                return self.refuse(Some(key), Some(*address), None, Why::IpModeProxy);
+            }
+            AddressEntry::Hostname(name) => {
+                return self.refuse(Some(key), None, None, Why::HostnameOnly(name.clone()));
+            }
+            AddressEntry::Unreadable(text) => {
+                return self.refuse(Some(key), None, None, Why::BadAddress(text.clone()));
+            }
+        };
+        if let Err(detail) = self.inputs.taken.check(address) {
+            return self.refuse(Some(key), Some(address), None, Why::NotAVirtualAddress(detail));
+        }
+        for &i in selecting {
+            if let Err(why) = self.offer(i, key, address, source) {
+                let id = self.active[i].id;
+                self.refuse(Some(key), Some(address), Some(id), why);
+            }
+        }
+    }
+
+    /// Adds the address on the links that one policy selects. A node that the policy does not select has been
+    /// reported once for all addresses.
+    fn offer(
+        &mut self,
+        i: usize,
+        key: &ServiceKey,
+        address: IpAddr,
+        source: AddressSource,
+    ) -> Result<(), Why> {
+        let active = &mut self.active[i];
+        policy_announces(active.id.kind, active.policy, self.inputs.rules, address, source)?;
+        active.addresses.insert(address);
+        let Some(candidates) = &active.candidates else { return Ok(()) };
+        let interfaces = candidates.for_address(address).map_err(|none| match none {
+            NoLink::NoneMatches(_) => Why::NoInterface(none),
+            NoLink::AllDown(_) => Why::InterfacesDown(none),
+        })?;
+        let desired = self.result.desired.entry(address).or_default();
+        desired.interfaces.extend(interfaces);
+        if !desired.services.contains(key) {
+            desired.services.insert(key.clone());
+        }
+        if !desired.policies.contains(active.id) {
+            desired.policies.insert(active.id.clone());
+        }
+        Ok(())
+    }
+
+    fn refuse(
+        &mut self,
+        service: Option<&ServiceKey>,
+        address: Option<IpAddr>,
+        policy: Option<&PolicyId>,
+        why: Why,
+    ) {
+        let (service, policy) = (service.cloned(), policy.cloned());
+        self.result.not_announced.push(NotAnnounced { service, address, policy, why });
+    }
+
+    fn finish(mut self) -> Evaluation {
+        for active in self.active {
+            let report = PolicyReport {
+                services: active.services,
+                addresses: active.addresses.len(),
+                matches_here: active.candidates.is_some_and(|candidates| candidates.any_up()),
+            };
+            self.result.policies.insert(active.id.clone(), report);
+        }
+        self.result.not_announced.sort_unstable();
+        self.result
+    }
+}
+
+fn node_may_announce(inputs: &Inputs<'_>, policy: &Policy) -> Result<(), Why> {
+    let node = inputs.node.ok_or(Why::NodeUnknown)?;
+    if node.network_unavailable {
+        return Err(Why::NodeNetworkUnavailable);
+    }
+    if node.opted_out() {
+        return Err(Why::NodeOptedOut);
+    }
+    if inputs.rules.honor_exclude_label && node.excluded() {
+        return Err(Why::NodeExcluded);
+    }
+    if policy.nodes.matches(&node.labels) { Ok(()) } else { Err(Why::NodeNotSelected) }
+}
+
+fn is_ours(class: &str, kind: PolicyKind, rules: &Rules) -> bool {
+    class == CILIUM_CLASS
+        || (kind == PolicyKind::Gateherald && class == GATEHERALD_CLASS)
+        || rules.load_balancer_classes.contains(class)
+}
+
+fn policy_announces(
+    kind: PolicyKind,
+    policy: &Policy,
+    rules: &Rules,
+    address: IpAddr,
+    source: AddressSource,
+) -> Result<(), Why> {
+    match source {
+        AddressSource::External if !policy.external_ips => return Err(Why::ExternalIpsOff),
+        AddressSource::LoadBalancer if !policy.load_balancer_ips => return Err(Why::LoadBalancerIpsOff),
+        AddressSource::External
+            if kind == PolicyKind::Cilium
+                && !rules.external_ip_cidrs.iter().any(|net| net.contains(&address)) =>
+        {
+            return Err(Why::OutsideExternalIpCidrs);
+        }
+        _ => {}
+    }
+    if policy.covers(address) { Ok(()) } else { Err(Why::OutsideAddresses) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Label selectors with Kubernetes' exact semantics, compiled once and matched often.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// The label under which a Service's namespace can be selected.
+pub const NAMESPACE_LABEL: &str = "io.kubernetes.service.namespace";
+/// The label under which a Service's name can be selected.
+pub const NAME_LABEL: &str = "io.kubernetes.service.name";
+
+/// A label selector as it is written in an object; all requirements must hold, none selects everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LabelSelector {
+    /// Labels that must be present with exactly these values.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub match_labels: BTreeMap<String, String>,
+    /// Requirements with operators; all of them must hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub match_expressions: Vec<LabelRequirement>,
+}
+
+/// One requirement on a label.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LabelRequirement {
+    /// The label's key.
+    #[schemars(length(min = 1))]
+    pub key: String,
+    /// One of `In`, `NotIn`, `Exists` and `DoesNotExist`.
+    #[schemars(extend("enum" = ["In", "NotIn", "Exists", "DoesNotExist"]))]
+    pub operator: String,
+    /// The values of `In` and `NotIn`; empty for the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub values: Vec<String>,
+}
+
+/// Why a selector cannot be evaluated.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum SelectorError {
+    /// A requirement has no key.
+    #[error("a requirement has an empty key")]
+    EmptyKey,
+    /// The operator is none of the four.
+    #[error("key {key:?}: unknown operator {operator:?}")]
+    UnknownOperator {
+        /// The requirement's key.
+        key: String,
+        /// What was found.
+        operator: String,
+    },
+    /// In or `NotIn` without values.
+    #[error("key {key:?}: operator {operator} needs at least one value")]
+    MissingValues {
+        /// The requirement's key.
+        key: String,
+        /// In or `NotIn`.
+        operator: String,
+    },
+    /// Exists or `DoesNotExist` with values.
+    #[error("key {key:?}: operator {operator} takes no values")]
+    UnexpectedValues {
+        /// The requirement's key.
+        key: String,
+        /// Exists or `DoesNotExist`.
+        operator: String,
+    },
+}
+
+/// Something that has labels.
+pub trait Labels {
+    /// The value of one label.
+    fn label(&self, key: &str) -> Option<&str>;
+}
+
+impl Labels for BTreeMap<String, String> {
+    fn label(&self, key: &str) -> Option<&str> {
+        self.get(key).map(String::as_str)
+    }
+}
+
+/// A compiled selector.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selector {
+    requirements: Vec<Requirement>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Requirement {
+    key: String,
+    test: Test,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Test {
+    In(Vec<String>),
+    NotIn(Vec<String>),
+    Exists,
+    DoesNotExist,
+}
+
+impl Selector {
+    /// Checks and compiles a selector; `None` and an empty one select everything.
+    pub fn compile(selector: Option<&LabelSelector>) -> Result<Self, SelectorError> {
+        let Some(selector) = selector else { return Ok(Self::default()) };
+        let labels = selector.match_labels.iter().map(|(key, value)| {
+            let key = non_empty(key)?;
+            Ok(Requirement { key, test: Test::In(vec![value.clone()]) })
+        });
+        let expressions = selector.match_expressions.iter().map(Requirement::compile);
+        let requirements = labels.chain(expressions).collect::<Result<_, _>>()?;
+        Ok(Self { requirements })
+    }
+
+    /// Whether all requirements hold for these labels.
+    pub fn matches(&self, labels: &impl Labels) -> bool {
+        self.requirements.iter().all(|requirement| requirement.holds(labels.label(&requirement.key)))
+    }
+}
+
+impl Requirement {
+    fn compile(source: &LabelRequirement) -> Result<Self, SelectorError> {
+        let key = non_empty(&source.key)?;
+        let test = match (source.operator.as_str(), source.values.is_empty()) {
+            ("In", false) => Test::In(source.values.clone()),
+            ("NotIn", false) => Test::NotIn(source.values.clone()),
+            ("Exists", true) => Test::Exists,
+            ("DoesNotExist", true) => Test::DoesNotExist,
+            ("In" | "NotIn", true) => {
+                return Err(SelectorError::MissingValues { key, operator: source.operator.clone() });
+            }
+            ("Exists" | "DoesNotExist", false) => {
+                return Err(SelectorError::UnexpectedValues { key, operator: source.operator.clone() });
+            }
+            (operator, _) => {
+                return Err(SelectorError::UnknownOperator { key, operator: operator.to_owned() });
+            }
+        };
+        Ok(Self { key, test })
+    }
+
+    fn holds(&self, value: Option<&str>) -> bool {
+        match (&self.test, value) {
+            (Test::In(values), Some(value)) => values.iter().any(|v| v == value),
+            (Test::NotIn(values), Some(value)) => values.iter().all(|v| v != value),
+            (Test::Exists, Some(_)) | (Test::NotIn(_) | Test::DoesNotExist, None) => true,
+            (Test::In(_) | Test::Exists, None) | (Test::DoesNotExist, Some(_)) => false,
+        }
+    }
+}
+
+fn non_empty(key: &str) -> Result<String, SelectorError> {
+    if key.is_empty() { Err(SelectorError::EmptyKey) } else { Ok(key.to_owned()) }
+}
+
+#[cfg(test)]
+mod tests;
