@@ -1,0 +1,391 @@
+// SPDX-License-Identifier: Apache-2.0
+//! etcd, kube-apiserver and kube-controller-manager in a namespace of their own.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use anyhow::{Context, bail};
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::api::{Api, PostParams};
+
+use crate::binaries::{Binaries, Program};
+use crate::kubeconfig;
+use crate::netns::Netns;
+use crate::patience::{self, LONG, Look};
+use crate::pki::{Pair, Pki};
+use crate::process::{Process, Spec};
+use crate::state::StateDir;
+
+/// The API server's address on the management network.
+pub const API_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
+/// Lifetime of the programs' ServiceAccount tokens: longer than any lab lives.
+const TOKEN_SECONDS: i64 = 24 * 3600;
+const AUDIT_POLICY: &str = include_str!("control_plane/audit-policy.yaml");
+
+/// What a new control plane starts with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Install Gateway API's CRDs.
+    pub gateway_api: bool,
+    /// Install the stand-in for Cilium's `CiliumL2AnnouncementPolicy` CRD.
+    pub cilium_policies: bool,
+    /// Install the chart with these values (`key=value`); `None`: not at all.
+    pub chart: Option<Vec<String>>,
+}
+
+impl Default for Options {
+    /// Everything installed, with the chart's default values.
+    fn default() -> Self {
+        Self { gateway_api: true, cilium_policies: true, chart: Some(Vec::new()) }
+    }
+}
+
+/// A running control plane. Dropping it ends its processes and removes its state.
+#[derive(Debug)]
+pub struct ControlPlane {
+    scheduler: Mutex<Option<Process>>,
+    controller_manager: Process,
+    api_server: Process,
+    etcd: Process,
+    netns: Netns,
+    binaries: Binaries,
+    ca: PathBuf,
+    kubeconfig: PathBuf,
+    next_address: AtomicU16,
+    next_lan: AtomicU16,
+    next_name: AtomicU16,
+    state: StateDir,
+}
+
+impl ControlPlane {
+    /// Starts one in `netns`, with nothing installed. The calling runtime's threads must be in that namespace.
+    ///
+    /// # Errors
+    /// With the tail of the log of the process that failed.
+    pub(crate) async fn start(netns: Netns) -> anyhow::Result<Self> {
+        let binaries = tokio::task::spawn_blocking(Binaries::prepare).await??;
+        let state = StateDir::create()?;
+        netns.ip("link add br0 type bridge")?;
+        netns.ip(&format!("addr add {API_ADDRESS}/16 dev br0"))?;
+        netns.ip("link set br0 up")?;
+        let pki = Pki::create(&state.path().join("pki"))?;
+        let launch = Launch { netns: &netns, binaries: &binaries, state: &state };
+        let etcd = launch.etcd()?;
+        let api_server = launch.api_server(&pki)?;
+        let dir = state.path().join("kubeconfigs");
+        let kubeconfig = admin(&dir, &pki)?;
+        wait_ready(&kubeconfig, &[&etcd, &api_server]).await?;
+        let controller_manager = launch.controller_manager(&pki, &dir)?;
+        pki.client("system:kube-scheduler", None)
+            .and_then(|pair| user(&dir, &pki, "scheduler", &pair))
+            .context("cannot make the scheduler's kubeconfig")?;
+        Ok(Self {
+            scheduler: Mutex::new(None),
+            controller_manager,
+            api_server,
+            etcd,
+            netns,
+            binaries,
+            ca: pki.ca,
+            kubeconfig,
+            next_address: AtomicU16::new(256),
+            next_lan: AtomicU16::new(1),
+            next_name: AtomicU16::new(1),
+            state,
+        })
+    }
+
+    /// The API server's process, to kill, freeze and restart.
+    pub fn api_server(&self) -> &Process {
+        &self.api_server
+    }
+
+    /// etcd's process.
+    pub fn etcd(&self) -> &Process {
+        &self.etcd
+    }
+
+    /// kube-controller-manager's process (garbage collector, ServiceAccounts, EndpointSlices; no node life cycle).
+    pub fn controller_manager(&self) -> &Process {
+        &self.controller_manager
+    }
+
+    /// Starts kube-scheduler, which the lab leaves out until somebody needs it.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start_scheduler(&self) -> anyhow::Result<()> {
+        let launch = Launch { netns: &self.netns, binaries: &self.binaries, state: &self.state };
+        let config = self.state.path().join("kubeconfigs/scheduler");
+        let process = launch.start(
+            Program::Scheduler,
+            &[
+                format!("--kubeconfig={}", config.display()),
+                "--leader-elect=false".into(),
+                "--bind-address=127.0.0.1".into(),
+            ],
+        )?;
+        *self.scheduler.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(process);
+        Ok(())
+    }
+
+    /// Waits until the API server says that it is ready, for example after a restart.
+    ///
+    /// # Errors
+    /// When it exited or is not ready within a minute.
+    pub async fn wait_ready(&self) -> anyhow::Result<()> {
+        wait_ready(&self.kubeconfig, &[&self.etcd, &self.api_server]).await
+    }
+
+    /// The namespace of the control plane.
+    pub fn netns(&self) -> &Netns {
+        &self.netns
+    }
+
+    /// Its directory: logs, kubeconfigs, keys.
+    pub fn state(&self) -> &StateDir {
+        &self.state
+    }
+
+    /// The kubeconfig of a cluster administrator.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// A new client with an administrator's rights, bound to the calling runtime.
+    ///
+    /// # Errors
+    /// When the kubeconfig is gone.
+    pub async fn client(&self) -> anyhow::Result<kube::Client> {
+        Ok(kube::Client::try_from(kubeconfig::load(&self.kubeconfig).await?)?)
+    }
+
+    /// The API server's audit log: one JSON object per line; all requests as metadata, Services with their bodies.
+    pub fn audit_log(&self) -> PathBuf {
+        self.state.path().join("logs/audit.jsonl")
+    }
+
+    /// Writes a kubeconfig with a token of this ServiceAccount, so that its holder may do what RBAC grants, not more.
+    ///
+    /// # Errors
+    /// When the ServiceAccount does not exist.
+    pub async fn kubeconfig_of(&self, namespace: &str, service_account: &str) -> anyhow::Result<PathBuf> {
+        let path = self
+            .state
+            .path()
+            .join(format!("kubeconfigs/{namespace}.{service_account}.{}", self.next_number()));
+        let api: Api<ServiceAccount> = Api::namespaced(self.client().await?, namespace);
+        let spec = TokenRequestSpec { expiration_seconds: Some(TOKEN_SECONDS), ..Default::default() };
+        let request = TokenRequest { spec, ..Default::default() };
+        let answer = api
+            .create_token_request(service_account, &PostParams::default(), &request)
+            .await
+            .with_context(|| format!("cannot get a token of ServiceAccount {namespace}/{service_account}"))?;
+        let token = answer.status.context("the API server made no token")?.token;
+        kubeconfig::with_token(&path, &server(), &self.ca, &token)
+    }
+
+    /// Runs kubectl as an administrator and returns what it wrote to standard output.
+    ///
+    /// # Errors
+    /// With what it wrote to standard error, when it fails.
+    pub async fn kubectl(&self, args: &[&str]) -> anyhow::Result<String> {
+        success("kubectl", args, self.tool(Program::Kubectl, args, None).await?)
+    }
+
+    /// Applies YAML, server-side, as the user `lab` of field managers.
+    ///
+    /// # Errors
+    /// With kubectl's message.
+    pub async fn apply(&self, yaml: &str) -> anyhow::Result<()> {
+        let args = ["apply", "--server-side", "--force-conflicts", "--field-manager=lab", "-f", "-"];
+        success("kubectl", &args, self.tool(Program::Kubectl, &args, Some(yaml.to_owned())).await?).map(drop)
+    }
+
+    /// Runs Helm as an administrator and returns what it wrote to standard output.
+    ///
+    /// # Errors
+    /// With what it wrote to standard error, when it fails.
+    pub async fn helm(&self, args: &[&str]) -> anyhow::Result<String> {
+        success("helm", args, self.tool(Program::Helm, args, None).await?)
+    }
+
+    /// Kills everything and removes the state, for a control plane that is never dropped.
+    pub(crate) fn end(&self) {
+        for process in [&self.controller_manager, &self.api_server, &self.etcd] {
+            let _ = process.signal(nix::sys::signal::Signal::SIGKILL);
+        }
+        self.state.clear();
+    }
+
+    /// A number that nobody else of this control plane got: for names.
+    pub fn next_number(&self) -> u16 {
+        self.next_name.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn binaries(&self) -> &Binaries {
+        &self.binaries
+    }
+
+    pub(crate) fn next_lan(&self) -> anyhow::Result<u8> {
+        u8::try_from(self.next_lan.fetch_add(1, Ordering::Relaxed)).context("more than 255 LANs")
+    }
+
+    /// Plugs `netns` into the management network and returns its address there.
+    pub(crate) fn attach(&self, netns: &Netns, interface: &str) -> anyhow::Result<Ipv4Addr> {
+        let number = self.next_address.fetch_add(1, Ordering::Relaxed);
+        let [high, low] = number.to_be_bytes();
+        let address = Ipv4Addr::new(10, 99, high, low);
+        self.netns
+            .ip(&format!("link add m{number} type veth peer name {interface} netns {}", netns.path()))?;
+        self.netns.ip(&format!("link set m{number} master br0 up"))?;
+        netns.ip(&format!("addr add {address}/16 dev {interface}"))?;
+        netns.ip(&format!("link set {interface} up"))?;
+        Ok(address)
+    }
+
+    async fn tool(&self, program: Program, args: &[&str], input: Option<String>) -> anyhow::Result<Output> {
+        let mut command = Command::new(self.binaries.path(program));
+        let helm = self.state.path().join("helm");
+        command.args(args).env("KUBECONFIG", &self.kubeconfig).env("HOME", &helm);
+        for variable in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
+            command.env(variable, &helm);
+        }
+        let netns = self.netns.clone();
+        tokio::task::spawn_blocking(move || match input {
+            Some(text) => netns.output_with_input(command, &text),
+            None => netns.output(command),
+        })
+        .await?
+    }
+}
+
+fn success(tool: &str, args: &[&str], output: Output) -> anyhow::Result<String> {
+    if !output.status.success() {
+        bail!("{tool} {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn server() -> String {
+    format!("https://{API_ADDRESS}:6443")
+}
+
+fn admin(dir: &Path, pki: &Pki) -> anyhow::Result<PathBuf> {
+    user(dir, pki, "admin", &pki.client("lab-admin", Some("system:masters"))?)
+}
+
+fn user(dir: &Path, pki: &Pki, file: &str, pair: &Pair) -> anyhow::Result<PathBuf> {
+    kubeconfig::with_certificate(&dir.join(file), &server(), &pki.ca, pair)
+}
+
+async fn wait_ready(kubeconfig: &Path, processes: &[&Process]) -> anyhow::Result<()> {
+    let client = kube::Client::try_from(kubeconfig::load(kubeconfig).await?)?;
+    patience::until("the API server is ready", LONG, async || {
+        for process in processes {
+            if !process.is_running() {
+                bail!("{} exited\n{}", process.name(), process.log_tail(20));
+            }
+        }
+        let request = http::Request::get("/readyz").body(Vec::new())?;
+        Ok(match client.request_text(request).await {
+            Ok(_) => Look::Found(()),
+            Err(error) => Look::NotYet(error.to_string()),
+        })
+    })
+    .await
+}
+
+/// The command lines.
+struct Launch<'a> {
+    netns: &'a Netns,
+    binaries: &'a Binaries,
+    state: &'a StateDir,
+}
+
+impl Launch<'_> {
+    fn start(&self, program: Program, args: &[String]) -> anyhow::Result<Process> {
+        Process::start(Spec {
+            name: program.name().to_owned(),
+            program: self.binaries.path(program).to_owned(),
+            args: args.to_vec(),
+            env: Vec::new(),
+            netns: self.netns.clone(),
+            log: self.state.log(program.name()),
+            polite: false,
+        })
+    }
+
+    fn etcd(&self) -> anyhow::Result<Process> {
+        let data = self.state.path().join("etcd");
+        let args = [
+            format!("--data-dir={}", data.display()),
+            // The lab's data is thrown away; waiting for the disk would only make it slow.
+            "--unsafe-no-fsync".to_owned(),
+            "--log-level=warn".to_owned(),
+            "--listen-client-urls=http://127.0.0.1:2379".to_owned(),
+            "--advertise-client-urls=http://127.0.0.1:2379".to_owned(),
+            "--listen-peer-urls=http://127.0.0.1:2380".to_owned(),
+        ];
+        self.start(Program::Etcd, &args)
+    }
+
+    fn api_server(&self, pki: &Pki) -> anyhow::Result<Process> {
+        let address = API_ADDRESS.to_string();
+        let names = [
+            "kubernetes",
+            "kubernetes.default",
+            "kubernetes.default.svc",
+            "localhost",
+            "127.0.0.1",
+            "10.96.0.1",
+            &address,
+        ];
+        let serving = pki.server("kube-apiserver", &names)?;
+        let policy = self.state.path().join("audit-policy.yaml");
+        std::fs::write(&policy, AUDIT_POLICY)?;
+        let audit = self.state.path().join("logs/audit.jsonl");
+        let file = |flag: &str, path: &Path| format!("--{flag}={}", path.display());
+        let args = [
+            "--etcd-servers=http://127.0.0.1:2379".to_owned(),
+            format!("--advertise-address={address}"),
+            "--authorization-mode=Node,RBAC".to_owned(),
+            "--enable-admission-plugins=NodeRestriction".to_owned(),
+            "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
+            "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+            // No kube-proxy here: the API server dials a webhook Service's endpoints directly.
+            "--enable-aggregator-routing=true".to_owned(),
+            "--allow-privileged=true".to_owned(),
+            "--audit-log-mode=blocking".to_owned(),
+            file("tls-cert-file", &serving.certificate),
+            file("tls-private-key-file", &serving.key),
+            file("client-ca-file", &pki.ca),
+            file("service-account-key-file", &pki.service_account.certificate),
+            file("service-account-signing-key-file", &pki.service_account.key),
+            file("audit-policy-file", &policy),
+            file("audit-log-path", &audit),
+        ];
+        self.start(Program::ApiServer, &args)
+    }
+
+    fn controller_manager(&self, pki: &Pki, dir: &Path) -> anyhow::Result<Process> {
+        let pair = pki.client("system:kube-controller-manager", None)?;
+        let config = user(dir, pki, "controller-manager", &pair)?;
+        let args = [
+            format!("--kubeconfig={}", config.display()),
+            "--leader-elect=false".to_owned(),
+            "--use-service-account-credentials=true".to_owned(),
+            "--allocate-node-cidrs=false".to_owned(),
+            "--bind-address=127.0.0.1".to_owned(),
+            // Nobody sends kubelet heartbeats here; a node's conditions are what the lab's stand-in wrote.
+            "--controllers=*,-node-lifecycle-controller".to_owned(),
+            format!("--root-ca-file={}", pki.ca.display()),
+            format!("--service-account-private-key-file={}", pki.service_account.key.display()),
+        ];
+        self.start(Program::ControllerManager, &args)
+    }
+}

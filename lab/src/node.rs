@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A node: a namespace with a LAN interface and a management interface, a Node object, and the announcer.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use kube::Client;
+
+use crate::chart::NAMESPACE;
+use crate::frame::Mac;
+use crate::harness::Bench;
+use crate::http::{self, Response};
+use crate::lan::{LAN_LABEL, NODE_INTERFACE, Port, Segment};
+use crate::netns::Netns;
+use crate::patience::{self, LONG, Look};
+use crate::process::Process;
+use crate::sniffer::Sniffer;
+use crate::standin::kubelet;
+use crate::webhook::program;
+
+/// The announcer's ServiceAccount.
+pub const ANNOUNCER_ACCOUNT: &str = "gateherald-announcer";
+const ADMIN_PORT: u16 = 9471;
+const DEBUG_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9472);
+
+/// What a node shall be.
+#[derive(Clone, Debug, Default)]
+pub struct NodeSpec {
+    /// The Node's name.
+    pub name: String,
+    /// Labels beside `kubernetes.io/hostname`, `kubernetes.io/os` and [`LAN_LABEL`].
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A node.
+pub struct Node {
+    name: String,
+    netns: Netns,
+    segment: Segment,
+    port: Port,
+    management: Ipv4Addr,
+    kubeconfig: Option<PathBuf>,
+    bench: Arc<Bench>,
+    api: Client,
+}
+
+impl Node {
+    pub(crate) async fn create(
+        bench: Arc<Bench>,
+        api: Client,
+        segment: &Segment,
+        lan: &str,
+        spec: NodeSpec,
+    ) -> anyhow::Result<Self> {
+        let netns = Netns::new(&spec.name)?;
+        let port = segment.plug(&netns, &spec.name, NODE_INTERFACE)?;
+        let management = bench.plane.attach(&netns, "mgmt0")?;
+        let mut labels = spec.labels;
+        labels.insert(LAN_LABEL.to_owned(), lan.to_owned());
+        kubelet::register(api.clone(), &spec.name, &labels, port.ip).await?;
+        let kubeconfig = bench.plane.kubeconfig_of(NAMESPACE, ANNOUNCER_ACCOUNT).await.ok();
+        Ok(Self {
+            name: spec.name,
+            netns,
+            segment: segment.clone(),
+            port,
+            management,
+            kubeconfig,
+            bench,
+            api,
+        })
+    }
+
+    /// The Node object's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The Ethernet address of its LAN interface.
+    pub fn mac(&self) -> Mac {
+        self.port.mac
+    }
+
+    /// Its address on the LAN, which is also the InternalIP of the Node object.
+    pub fn ip(&self) -> Ipv4Addr {
+        self.port.ip
+    }
+
+    /// Its address on the management network.
+    pub fn management_ip(&self) -> Ipv4Addr {
+        self.management
+    }
+
+    /// Its namespace.
+    pub fn netns(&self) -> &Netns {
+        &self.netns
+    }
+
+    /// The kubeconfig of its announcer, with exactly the rights that the chart grants.
+    ///
+    /// # Errors
+    /// When the chart was not installed when the node was made.
+    pub fn kubeconfig(&self) -> anyhow::Result<&PathBuf> {
+        self.kubeconfig
+            .as_ref()
+            .context("the chart is not installed, so there is no ServiceAccount for the announcer")
+    }
+
+    /// Takes the LAN cable out: the carrier goes; the management network stays.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn cut_link(&self) -> anyhow::Result<()> {
+        self.segment.set_link(&self.port, false)
+    }
+
+    /// Puts the LAN cable back.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn restore_link(&self) -> anyhow::Result<()> {
+        self.segment.set_link(&self.port, true)
+    }
+
+    /// Takes the management interface down, or up: without it the node does not reach the API server.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_management_link(&self, up: bool) -> anyhow::Result<()> {
+        self.netns.ip(&format!("link set mgmt0 {}", if up { "up" } else { "down" })).map(drop)
+    }
+
+    /// Captures the ARP frames that reach or leave its LAN interface.
+    ///
+    /// # Errors
+    /// When the capture can't be started.
+    pub fn sniff(&self) -> anyhow::Result<Sniffer> {
+        Sniffer::on(&self.netns, NODE_INTERFACE)
+    }
+
+    /// Sets and removes (`None`) labels of the Node object.
+    ///
+    /// # Errors
+    /// Those of the API server.
+    pub async fn label(&self, labels: &[(&str, Option<&str>)]) -> anyhow::Result<()> {
+        kubelet::label(self.api.clone(), &self.name, labels).await
+    }
+
+    /// Sets a condition of the Node object, such as `NetworkUnavailable`.
+    ///
+    /// # Errors
+    /// Those of the API server.
+    pub async fn set_condition(&self, kind: &str, status: bool) -> anyhow::Result<()> {
+        kubelet::set_condition(self.api.clone(), &self.name, kind, status).await
+    }
+
+    /// Deletes the Node object.
+    ///
+    /// # Errors
+    /// Those of the API server.
+    pub async fn delete_object(&self) -> anyhow::Result<()> {
+        kubelet::delete(self.api.clone(), &self.name).await
+    }
+
+    /// Starts the announcer with `args` beside the usual ones, and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it exits or is not ready within a minute.
+    pub async fn run_announcer(&self, args: &[&str]) -> anyhow::Result<Announcer> {
+        let announcer = self.start_announcer(args)?;
+        announcer.wait_ready().await?;
+        Ok(announcer)
+    }
+
+    /// As [`Node::run_announcer`], without waiting.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start_announcer(&self, args: &[&str]) -> anyhow::Result<Announcer> {
+        self.start_announcer_as(&Privilege::NetRaw, self.kubeconfig()?, args)
+    }
+
+    /// Starts the announcer with other privileges or another identity.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start_announcer_as(
+        &self,
+        privilege: &Privilege,
+        kubeconfig: &std::path::Path,
+        args: &[&str],
+    ) -> anyhow::Result<Announcer> {
+        let mut command: Vec<String> = Vec::new();
+        command.push("--no-new-privs".to_owned());
+        command.push(match privilege {
+            // What the DaemonSet grants: drop ALL, add NET_RAW.
+            Privilege::NetRaw => "--bounding-set=-all,+net_raw".to_owned(),
+            Privilege::None => "--bounding-set=-all".to_owned(),
+        });
+        command.push(program("gateherald-announcer")?.to_string_lossy().into_owned());
+        let kubeconfig = kubeconfig.to_string_lossy();
+        let usual = ["--node-name", &self.name, "--namespace", NAMESPACE, "--kubeconfig", &kubeconfig];
+        let admin = ["--log-format", "text", "--admin-listen", "0.0.0.0:9471"];
+        command.extend(usual.iter().chain(&admin).chain(args).map(|&arg| arg.to_owned()));
+        let name = format!("{}.announcer", self.name);
+        let spec = self.bench.spec(&name, PathBuf::from("setpriv"), command, &self.netns);
+        let process = Process::start(spec)?;
+        Ok(Announcer { process, netns: self.netns.clone(), admin: (self.management, ADMIN_PORT).into() })
+    }
+}
+
+/// What a started announcer may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Privilege {
+    /// Root in the container with the one capability that the chart gives.
+    NetRaw,
+    /// Root without any capability.
+    None,
+}
+
+/// A running announcer. Dropping it sends SIGTERM, later SIGKILL.
+#[derive(Debug)]
+pub struct Announcer {
+    process: Process,
+    netns: Netns,
+    admin: SocketAddr,
+}
+
+impl Announcer {
+    /// The process: to terminate, kill, freeze, thaw, restart, and read its log.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Waits until /ready answers 200.
+    ///
+    /// # Errors
+    /// When it exits or is not ready within a minute.
+    pub async fn wait_ready(&self) -> anyhow::Result<()> {
+        wait_ready(&self.process, &self.netns, self.admin, LONG).await
+    }
+
+    /// GETs a path of the admin port: `/ready`, `/live`, `/metrics`.
+    ///
+    /// # Errors
+    /// When nothing listens there.
+    pub async fn get(&self, path: &str) -> anyhow::Result<Response> {
+        http::get(&self.netns, self.admin, path).await
+    }
+
+    /// GETs a path of the debug port, which listens on the node's loopback only: `/vips`.
+    ///
+    /// # Errors
+    /// When nothing listens there.
+    pub async fn debug(&self, path: &str) -> anyhow::Result<Response> {
+        http::get(&self.netns, DEBUG_ADDRESS, path).await
+    }
+
+    /// What `/vips` says, as JSON.
+    ///
+    /// # Errors
+    /// When nothing listens there.
+    pub async fn vips(&self) -> anyhow::Result<serde_json::Value> {
+        let response = self.debug("/vips").await?;
+        serde_json::from_str(&response.body).with_context(|| format!("/vips: {}", response.body))
+    }
+}
+
+/// Waits until `/ready` at `admin` answers 200.
+pub(crate) async fn wait_ready(
+    process: &Process,
+    netns: &Netns,
+    admin: SocketAddr,
+    within: Duration,
+) -> anyhow::Result<()> {
+    patience::until(&format!("{} is ready", process.name()), within, async || {
+        if !process.is_running() {
+            bail!("{} exited\n{}", process.name(), process.log_tail(20));
+        }
+        Ok(match http::get(netns, admin, "/ready").await {
+            Ok(response) if response.status == 200 => Look::Found(()),
+            Ok(response) => Look::NotYet(format!("{} {}", response.status, response.body.trim())),
+            Err(error) => Look::NotYet(format!("{error:#}")),
+        })
+    })
+    .await
+}

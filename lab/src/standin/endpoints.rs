@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Stands in for the kubelet and the EndpointSlice controller where a Service's pods are the lab's processes.
+
+use std::net::Ipv4Addr;
+
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::Client;
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use serde_json::json;
+
+/// Writes the slice `name` of a Service: one endpoint at `address`, for the Service's port `https` (8443).
+///
+/// # Errors
+/// Those of the API server.
+pub async fn set(
+    api: Client,
+    namespace: &str,
+    service: &str,
+    name: &str,
+    address: Ipv4Addr,
+    ready: bool,
+) -> anyhow::Result<()> {
+    let slices: Api<EndpointSlice> = Api::namespaced(api, namespace);
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": name,
+            "labels": {
+                "kubernetes.io/service-name": service,
+                "endpointslice.kubernetes.io/managed-by": "gateherald-lab",
+            },
+        },
+        "addressType": "IPv4",
+        "endpoints": [{ "addresses": [address], "conditions": { "ready": ready, "serving": true } }],
+        "ports": [{ "name": "https", "port": 8443, "protocol": "TCP" }],
+    });
+    slices.patch(name, &PatchParams::apply("gateherald-lab").force(), &Patch::Apply(&slice)).await?;
+    Ok(())
+}
+
+/// Deletes a slice.
+///
+/// # Errors
+/// Those of the API server.
+pub async fn remove(api: Client, namespace: &str, name: &str) -> anyhow::Result<()> {
+    let slices: Api<EndpointSlice> = Api::namespaced(api, namespace);
+    slices.delete(name, &DeleteParams::default()).await?;
+    Ok(())
+}

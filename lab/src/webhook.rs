@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A replica of the webhook in a "pod": a namespace with an address on the management network.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use kube::Client;
+
+use crate::chart::NAMESPACE;
+use crate::harness::Bench;
+use crate::http::{self, Response};
+use crate::netns::Netns;
+use crate::node::wait_ready;
+use crate::patience::LONG;
+use crate::process::Process;
+use crate::standin::endpoints;
+
+/// The webhook's ServiceAccount, and its Service.
+pub const WEBHOOK: &str = "gateherald-webhook";
+const ADMIN_PORT: u16 = 9470;
+
+/// A running webhook replica. Dropping it sends SIGTERM, later SIGKILL.
+pub struct Webhook {
+    process: Process,
+    netns: Netns,
+    address: Ipv4Addr,
+    slice: String,
+    api: Client,
+}
+
+/// Starts a replica, with an endpoint behind the Service.
+pub(crate) async fn start(bench: &Bench, api: Client, args: &[&str]) -> anyhow::Result<Webhook> {
+    let name = format!("webhook-{}", bench.plane.next_number());
+    let netns = Netns::new(&name)?;
+    let address = bench.plane.attach(&netns, "eth0")?;
+    let kubeconfig = bench.plane.kubeconfig_of(NAMESPACE, WEBHOOK).await?;
+    let kubeconfig = kubeconfig.to_string_lossy();
+    let usual = ["--namespace", NAMESPACE, "--kubeconfig", &*kubeconfig, "--log-format", "json"];
+    // As in its pod: without any capability.
+    let mut command = vec!["--no-new-privs".to_owned(), "--bounding-set=-all".to_owned()];
+    command.push(program(WEBHOOK)?.to_string_lossy().into_owned());
+    command.extend(usual.iter().chain(args).map(|&arg| arg.to_owned()));
+    let process = Process::start(bench.spec(&name, PathBuf::from("setpriv"), command, &netns))?;
+    endpoints::set(api.clone(), NAMESPACE, WEBHOOK, &name, address, true).await?;
+    Ok(Webhook { process, netns, address, slice: name, api })
+}
+
+impl Webhook {
+    /// The process: to terminate, kill, freeze, thaw, restart, and read its log (with the audit lines).
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Its address on the management network.
+    pub fn address(&self) -> Ipv4Addr {
+        self.address
+    }
+
+    /// Waits until /ready answers 200.
+    ///
+    /// # Errors
+    /// When it exits or is not ready within a minute.
+    pub async fn wait_ready(&self) -> anyhow::Result<()> {
+        wait_ready(&self.process, &self.netns, self.admin(), LONG).await
+    }
+
+    /// GETs a path of the admin port: `/ready`, `/live`, `/metrics`.
+    ///
+    /// # Errors
+    /// When nothing listens there.
+    pub async fn get(&self, path: &str) -> anyhow::Result<Response> {
+        http::get(&self.netns, self.admin(), path).await
+    }
+
+    /// Writes the endpoint's readiness, as the EndpointSlice controller would after the pod's probes.
+    ///
+    /// # Errors
+    /// Those of the API server.
+    pub async fn set_endpoint_ready(&self, ready: bool) -> anyhow::Result<()> {
+        endpoints::set(self.api.clone(), NAMESPACE, WEBHOOK, &self.slice, self.address, ready).await
+    }
+
+    /// The lines of its log that are audit records.
+    pub fn audit(&self) -> Vec<serde_json::Value> {
+        let records = self.process.log();
+        let parse = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok();
+        records.lines().filter_map(parse).filter(|record| record["target"] == "audit").collect()
+    }
+
+    /// Takes the endpoint away and stops the process in good order.
+    ///
+    /// # Errors
+    /// When it does not exit, and those of the API server.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        endpoints::remove(self.api.clone(), NAMESPACE, &self.slice).await?;
+        self.process.terminate().await.map(drop)
+    }
+
+    fn admin(&self) -> SocketAddr {
+        (self.address, ADMIN_PORT).into()
+    }
+}
+
+/// The path of one of the project's programs: beside the running one, as Cargo builds them.
+pub(crate) fn program(name: &str) -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe().context("cannot find the own program")?;
+    let directory = own.parent().context("the own program's directory")?;
+    // Test programs are in `deps`.
+    let directory =
+        if directory.ends_with("deps") { directory.parent().unwrap_or(directory) } else { directory };
+    let path = directory.join(name);
+    if !path.is_file() {
+        bail!("{} is missing: run `cargo build --bins` first", path.display());
+    }
+    if let Some(source) = newer_source(&path) {
+        tracing::warn!("{name} is older than {source}: run `cargo build --bins`");
+    }
+    Ok(path)
+}
+
+/// A source file that changed after the program was built, by Cargo's list beside it.
+fn newer_source(program: &Path) -> Option<String> {
+    let built = program.metadata().and_then(|data| data.modified()).ok()?;
+    let list = std::fs::read_to_string(program.with_extension("d")).ok()?;
+    let sources = list.split_once(": ")?.1.split_ascii_whitespace().map(str::to_owned);
+    sources.into_iter().find(|source| {
+        Path::new(source).metadata().and_then(|data| data.modified()).is_ok_and(|changed| changed > built)
+    })
+}

@@ -1,0 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Tests with real frames between network namespaces.
+
+mod netns_lab;
