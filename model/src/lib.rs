@@ -10,12 +10,26 @@ pub mod address;
 pub mod announcement;
 /// The custom resources.
 pub mod crd;
+/// The webhook's whole decision on a Service.
+pub mod injection;
 /// Which links carry announcements.
 pub mod interfaces;
+/// Which labels of a Gateway go onto its Services.
+pub mod labels;
 /// The Leases by which announcers share ownership of addresses.
 pub mod leases;
+/// What was injected earlier.
+pub mod memory;
+/// Metadata, reduced to what label decisions need.
+pub mod metadata;
 /// A Node, reduced to what announcing needs.
 pub mod node;
+/// Which Gateway owns a Service.
+pub mod owner;
+/// A decision as JSON Patch.
+pub mod patch;
+/// Patterns over label keys.
+pub mod pattern;
 /// Announcement policies, compiled.
 pub mod policy;
 /// Label selectors.
