@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Prints the CustomResourceDefinition of `L2AnnouncementPolicy`.
+//! Prints the `CustomResourceDefinition` of `L2AnnouncementPolicy`.
 #![allow(clippy::print_stdout, reason = "printing is what it is for")]
 
 use gateherald_model::crd::L2AnnouncementPolicy;

@@ -7,6 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::labels::{is_valid_key, is_valid_value};
+
 /// The label under which a Service's namespace can be selected.
 pub const NAMESPACE_LABEL: &str = "io.kubernetes.service.namespace";
 /// The label under which a Service's name can be selected.
@@ -44,9 +46,17 @@ pub struct LabelRequirement {
 /// Why a selector cannot be evaluated.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SelectorError {
-    /// A requirement has no key.
-    #[error("a requirement has an empty key")]
-    EmptyKey,
+    /// Kubernetes would not accept this as a label's key.
+    #[error("{0:?} is not a label key")]
+    BadKey(String),
+    /// Kubernetes would not accept this as a label's value.
+    #[error("key {key:?}: {value:?} is not a label value")]
+    BadValue {
+        /// The requirement's key.
+        key: String,
+        /// What was found.
+        value: String,
+    },
     /// The operator is none of the four.
     #[error("key {key:?}: unknown operator {operator:?}")]
     UnknownOperator {
@@ -110,8 +120,8 @@ impl Selector {
     pub fn compile(selector: Option<&LabelSelector>) -> Result<Self, SelectorError> {
         let Some(selector) = selector else { return Ok(Self::default()) };
         let labels = selector.match_labels.iter().map(|(key, value)| {
-            let key = non_empty(key)?;
-            Ok(Requirement { key, test: Test::In(vec![value.clone()]) })
+            check(key, std::slice::from_ref(value))?;
+            Ok(Requirement { key: key.clone(), test: Test::In(vec![value.clone()]) })
         });
         let expressions = selector.match_expressions.iter().map(Requirement::compile);
         let requirements = labels.chain(expressions).collect::<Result<_, _>>()?;
@@ -126,7 +136,8 @@ impl Selector {
 
 impl Requirement {
     fn compile(source: &LabelRequirement) -> Result<Self, SelectorError> {
-        let key = non_empty(&source.key)?;
+        check(&source.key, &source.values)?;
+        let key = source.key.clone();
         let test = match (source.operator.as_str(), source.values.is_empty()) {
             ("In", false) => Test::In(source.values.clone()),
             ("NotIn", false) => Test::NotIn(source.values.clone()),
@@ -155,8 +166,14 @@ impl Requirement {
     }
 }
 
-fn non_empty(key: &str) -> Result<String, SelectorError> {
-    if key.is_empty() { Err(SelectorError::EmptyKey) } else { Ok(key.to_owned()) }
+fn check(key: &str, values: &[String]) -> Result<(), SelectorError> {
+    if !is_valid_key(key) {
+        return Err(SelectorError::BadKey(key.to_owned()));
+    }
+    match values.iter().find(|value| !is_valid_value(value)) {
+        Some(value) => Err(SelectorError::BadValue { key: key.to_owned(), value: value.clone() }),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
