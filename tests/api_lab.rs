@@ -2,11 +2,15 @@
 //! The lab itself: the control plane, what the chart grants, and the stand-ins against a real API server.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
 use anyhow::Context;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use gateherald_lab::patience::{self, LONG, Look};
+use gateherald_lab::programs::program;
 use gateherald_lab::standin::address_allocator::{self, Pool};
 use gateherald_lab::standin::gateway_controller::{GatewayController, UpdateStyle, gateway_resource};
 use gateherald_lab::{ControlPlane, Lab, Options};
@@ -14,6 +18,7 @@ use k8s_openapi::api::core::v1::Service;
 use kube::Api;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::json;
+use tokio::time::Instant;
 
 async fn gateway(lab: &Lab, namespace: &str, name: &str) -> anyhow::Result<DynamicObject> {
     let api: Api<DynamicObject> = Api::namespaced_with(lab.client(), namespace, &gateway_resource());
@@ -74,9 +79,7 @@ fn the_registration_carries_no_ca_bundle_and_another_install_leaves_a_live_one_a
             lab.kubectl(&["get", "mutatingwebhookconfiguration", "gateherald-webhook", "-o", path]).await
         };
         assert_eq!(read().await?, "");
-        let path = "jsonpath={.data.ca\\.crt}";
-        let ca =
-            lab.kubectl(&["get", "configmap", "kube-root-ca.crt", "-n", "kube-system", "-o", path]).await?;
+        let ca = std::fs::read(lab.control_plane().ca())?;
         let bundle = BASE64_STANDARD.encode(ca);
         lab.apply(&format!(
             "apiVersion: admissionregistration.k8s.io/v1\nkind: MutatingWebhookConfiguration\n\
@@ -238,4 +241,67 @@ fn the_api_server_can_be_frozen_killed_and_started_again() -> anyhow::Result<()>
         assert!(audit.lines().any(|line| line.contains(r#""requestURI":"/api/v1/namespaces/kept-1"#)));
         Ok(())
     })
+}
+
+#[test]
+fn nothing_outlives_a_killed_lab_and_the_next_one_removes_its_directory() -> anyhow::Result<()> {
+    let temp = tempfile::tempdir()?;
+    let lab = || {
+        Command::new(program("gateherald-lab")?)
+            .args(["up", "--nodes", "1", "--bare"])
+            .env("TMPDIR", temp.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start a lab")
+    };
+    let wait_ready = |child: &mut Child| -> anyhow::Result<String> {
+        let mut lines = BufReader::new(child.stdout.take().context("standard output")?).lines();
+        lines
+            .find(|line| line.as_ref().is_ok_and(|line| line.starts_with("ready")))
+            .context("the lab did not start")??;
+        Ok(std::fs::read_dir(temp.path())?
+            .flatten()
+            .map(|entry| entry.path().display().to_string())
+            .collect())
+    };
+    let mut first = lab()?;
+    let directory = wait_ready(&mut first)?;
+    let children = children_of(first.id());
+    assert!(children.len() >= 3, "etcd, kube-apiserver and kube-controller-manager: {children:?}");
+    first.kill()?;
+    first.wait()?;
+    // The kernel sends their SIGKILL at the death of the parent; reaping them is init's.
+    let start = Instant::now();
+    while children.iter().any(|&pid| is_alive(pid)) {
+        assert!(
+            start.elapsed() < LONG,
+            "{:?} outlived the lab",
+            children.iter().filter(|&&pid| is_alive(pid))
+        );
+        std::thread::yield_now();
+    }
+    assert!(Path::new(&directory).is_dir(), "nobody could remove {directory} yet");
+    let mut second = lab()?;
+    assert_ne!(wait_ready(&mut second)?, directory);
+    // Ctrl-C: an orderly end.
+    Command::new("kill").args(["-INT", &second.id().to_string()]).status()?;
+    assert!(second.wait()?.success());
+    assert_eq!(std::fs::read_dir(temp.path())?.count(), 0, "the second lab left something");
+    Ok(())
+}
+
+fn children_of(parent: u32) -> Vec<u32> {
+    let list =
+        |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+    let tasks = std::fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
+    tasks
+        .map(list)
+        .flat_map(|list| list.split_ascii_whitespace().flat_map(str::parse).collect::<Vec<u32>>())
+        .collect()
+}
+
+/// Whether a process exists and is not a zombie.
+fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
 }

@@ -17,8 +17,21 @@ pub struct Args {
 pub enum Command {
     /// Find or build the control plane's programs, so that later starts are quick.
     Build,
+    /// Start a control plane with a LAN of nodes and leave it running until Ctrl-C.
+    Up(UpArgs),
     /// Tell Gateherald's story, from a silent address to one that survives its node.
     Demo(DemoArgs),
+}
+
+/// Flags of `up`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct UpArgs {
+    /// How many nodes the LAN has.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=50))]
+    pub nodes: u8,
+    /// Install the chart, but start neither webhook nor announcers.
+    #[arg(long)]
+    pub bare: bool,
 }
 
 /// Flags of `demo`.

@@ -156,6 +156,11 @@ impl ControlPlane {
         &self.kubeconfig
     }
 
+    /// The certificate of the authority that signed the API server's certificate.
+    pub fn ca(&self) -> &Path {
+        &self.ca
+    }
+
     /// A new client with an administrator's rights, bound to the calling runtime.
     ///
     /// # Errors
@@ -194,7 +199,7 @@ impl ControlPlane {
     /// # Errors
     /// With what it wrote to standard error, when it fails.
     pub async fn kubectl(&self, args: &[&str]) -> anyhow::Result<String> {
-        success("kubectl", args, self.tool(Program::Kubectl, args, None).await?)
+        success("kubectl", args, &self.tool(Program::Kubectl, args, None).await?)
     }
 
     /// Applies YAML, server-side, as the user `lab` of field managers.
@@ -203,7 +208,7 @@ impl ControlPlane {
     /// With kubectl's message.
     pub async fn apply(&self, yaml: &str) -> anyhow::Result<()> {
         let args = ["apply", "--server-side", "--force-conflicts", "--field-manager=lab", "-f", "-"];
-        success("kubectl", &args, self.tool(Program::Kubectl, &args, Some(yaml.to_owned())).await?).map(drop)
+        success("kubectl", &args, &self.tool(Program::Kubectl, &args, Some(yaml.to_owned())).await?).map(drop)
     }
 
     /// Runs Helm as an administrator and returns what it wrote to standard output.
@@ -211,7 +216,7 @@ impl ControlPlane {
     /// # Errors
     /// With what it wrote to standard error, when it fails.
     pub async fn helm(&self, args: &[&str]) -> anyhow::Result<String> {
-        success("helm", args, self.tool(Program::Helm, args, None).await?)
+        success("helm", args, &self.tool(Program::Helm, args, None).await?)
     }
 
     /// Kills everything and removes the state, for a control plane that is never dropped.
@@ -264,7 +269,7 @@ impl ControlPlane {
     }
 }
 
-fn success(tool: &str, args: &[&str], output: Output) -> anyhow::Result<String> {
+fn success(tool: &str, args: &[&str], output: &Output) -> anyhow::Result<String> {
     if !output.status.success() {
         bail!("{tool} {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim());
     }

@@ -21,7 +21,7 @@
 //! # use std::time::Duration;
 //! fn a_holder_answers() -> anyhow::Result<()> {
 //!     gateherald_lab::run(async |lab| {
-//!         let lan = lab.lan("a").await?; // Node names are `<lan>-n1`, `<lan>-n2`…
+//!         let lan = lab.lan("a")?; // A name like `a7`; its nodes are `a7-n1`, `a7-n2`…
 //!         let node = lan.add_node().await?;
 //!         let announcer = node.run_announcer(&[]).await?; // returns when /ready says so
 //!         let vip = lan.address(200);
@@ -49,18 +49,21 @@ pub mod harness;
 mod http;
 pub mod kubeconfig;
 pub mod lan;
+mod look;
 pub mod netns;
 pub mod node;
 mod packet;
 pub mod patience;
 mod pki;
 pub mod process;
+pub mod programs;
 mod settings;
 pub mod sniffer;
 mod spawner;
 pub mod standin;
 pub mod state;
 mod sys;
+pub mod up;
 pub mod webhook;
 
 pub use control_plane::{ControlPlane, Options};

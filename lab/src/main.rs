@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `gateherald-lab`: builds the control plane's programs and tells the story.
+//! `gateherald-lab`: a Kubernetes cluster on one machine, and the story told on it.
+
+use std::process::ExitCode;
 
 use clap::Parser;
 use gateherald_lab::args::{Args, Command};
 use gateherald_lab::binaries::Binaries;
+use gateherald_lab::{demo, up};
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN).init();
     match Args::parse().command {
-        Command::Build => Binaries::prepare().map(drop),
-        Command::Demo(_) => Ok(()),
+        Command::Build => Binaries::prepare().map(|_| ExitCode::SUCCESS),
+        Command::Up(args) => up::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Demo(args) => demo::run(&args),
     }
 }

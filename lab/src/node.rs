@@ -18,9 +18,9 @@ use crate::lan::{LAN_LABEL, NODE_INTERFACE, Port, Segment};
 use crate::netns::Netns;
 use crate::patience::{self, LONG, Look};
 use crate::process::Process;
+use crate::programs::program;
 use crate::sniffer::Sniffer;
 use crate::standin::kubelet;
-use crate::webhook::program;
 
 /// The announcer's ServiceAccount.
 pub const ANNOUNCER_ACCOUNT: &str = "gateherald-announcer";

@@ -16,7 +16,7 @@ use crate::sys;
 
 /// All EtherTypes (`ETH_P_ALL`).
 const EVERYTHING: u16 = 3;
-/// `PACKET_OUTGOING` of linux/if_packet.h.
+/// `PACKET_OUTGOING` of `linux/if_packet.h`.
 const OUTGOING: u8 = 4;
 /// Room for a burst that the reading thread comes late for.
 const BUFFER: usize = 16 << 20;

@@ -7,7 +7,7 @@ use anyhow::bail;
 use tokio::time::{Instant, sleep};
 
 /// How long tests wait for what should take a moment: generous, since the machine may be busy.
-pub const LONG: Duration = Duration::from_secs(60);
+pub const LONG: Duration = Duration::from_mins(1);
 
 /// The pause between two looks.
 const STEP: Duration = Duration::from_millis(20);

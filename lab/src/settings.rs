@@ -30,7 +30,7 @@ pub(crate) fn search_path() -> Vec<PathBuf> {
     env::var_os("PATH").map(|path| env::split_paths(&path).collect()).unwrap_or_default()
 }
 
-/// Whether output may carry colours: a terminal, and the user did not say NO_COLOR.
+/// Whether output may carry colours: a terminal, and the user did not say `NO_COLOR`.
 pub(crate) fn colours() -> bool {
     use std::io::IsTerminal;
     env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && std::io::stdout().is_terminal()

@@ -24,25 +24,23 @@ pub(crate) fn die_with_spawning_thread(command: &mut Command) {
 
 /// Binds a packet socket to one interface (0: all) and one EtherType.
 pub(crate) fn bind_packet(socket: &OwnedFd, interface: u32, ether_type: u16) -> io::Result<()> {
-    let address = link_address(interface, ether_type, [0; 6]);
+    let address = link_address(interface, ether_type)?;
     let length = libc::socklen_t::try_from(size_of::<libc::sockaddr_ll>()).map_err(io::Error::other)?;
     // SAFETY: `address` is a live sockaddr_ll and `length` is its size; the descriptor is owned by `socket`.
     let result = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-fn link_address(interface: u32, ether_type: u16, mac: [u8; 6]) -> libc::sockaddr_ll {
-    let mut address = [0; 8];
-    address[..6].copy_from_slice(&mac);
-    libc::sockaddr_ll {
-        sll_family: libc::AF_PACKET as u16,
+fn link_address(interface: u32, ether_type: u16) -> io::Result<libc::sockaddr_ll> {
+    Ok(libc::sockaddr_ll {
+        sll_family: u16::try_from(libc::AF_PACKET).map_err(io::Error::other)?,
         sll_protocol: ether_type.to_be(),
         sll_ifindex: interface.cast_signed(),
         sll_hatype: 0,
         sll_pkttype: 0,
-        sll_halen: 6,
-        sll_addr: address,
-    }
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    })
 }
 
 /// Has `hook` called when the process exits in an orderly way (`exit`, or a return from `main`).

@@ -93,7 +93,7 @@ impl GatewayController {
         Running(tokio::spawn(events.for_each(async |_| ())))
     }
 
-    /// controller-runtime's CreateOrPatch, or what the style has in its place.
+    /// controller-runtime's `CreateOrPatch`, or what the style has in its place.
     async fn write<K: Generated>(&self, api: Api<K>, desired: &K) -> anyhow::Result<K> {
         let name = desired.meta().name.clone().context("a name")?;
         if self.style == UpdateStyle::Apply {

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+# Everything that a person or a CI job runs. `make help` lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+CARGO ?= cargo
+CARGO_DENY_VERSION := 0.20.2
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gateherald
+TOOLS := $(CACHE)/tools
+# command:Debian package
+NEEDED := cc:build-essential cmake:cmake ip:iproute2 arping:iputils-arping nft:nftables setpriv:util-linux
+
+# The tests and the demo make network namespaces, so they run as root; what is built stays the user's.
+ifneq ($(shell id -u),0)
+SUDO := sudo -E
+export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
+endif
+
+.PHONY: help setup build controlplane test demo lint fmt fmt-check deny clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install what is missing: system packages, and the tools that CI uses
+	@missing=""; \
+	for need in $(NEEDED); do \
+	  PATH="$$PATH:/usr/sbin:/sbin" command -v "$${need%%:*}" >/dev/null || missing="$$missing $${need##*:}"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+	  echo "installing:$$missing"; \
+	  $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends $$missing; \
+	fi
+	@command -v go >/dev/null || { echo "Go is missing: see https://go.dev/doc/install (lab/controlplane/go.mod names the version)"; exit 1; }
+	@command -v $(CARGO) >/dev/null || { echo "Rust is missing: see https://rustup.rs (rust-toolchain.toml names the version)"; exit 1; }
+	@test -x $(TOOLS)/bin/cargo-deny || { \
+	  echo "building cargo-deny $(CARGO_DENY_VERSION) (once)"; \
+	  $(CARGO) install --quiet --locked --root $(TOOLS) cargo-deny@$(CARGO_DENY_VERSION); }
+
+build: ## Build all programs
+	$(CARGO) build --workspace --bins
+
+controlplane: build ## Build the lab's control plane (etcd, Kubernetes, Helm) into the cache, once
+	$(CARGO) run --quiet --package gateherald-lab -- build
+
+test: needs-root build ## Run every test: tables, properties, a real API server, real frames
+	$(CARGO) test --workspace
+
+demo: needs-root build ## Tell the story on a real control plane; KEEP=1 leaves it running
+	@$(CARGO) run --quiet --package gateherald-lab -- demo $(if $(filter-out 0,$(KEEP)),--keep)
+
+lint: ## Clippy, warnings denied
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+fmt: ## Format the source
+	$(CARGO) fmt --all
+
+fmt-check: ## Fail when the source is not formatted
+	$(CARGO) fmt --all --check
+
+deny: ## Check licences, banned crates and sources
+	PATH="$(TOOLS)/bin:$$PATH" $(CARGO) deny --log-level error check bans licenses sources
+
+clean: ## Remove what was built here (the cache of control planes stays)
+	$(CARGO) clean
+
+.PHONY: needs-root
+needs-root:
+	@[ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null || { \
+	  echo "This needs root (or sudo without a password): it makes network namespaces and packet sockets."; \
+	  echo "Nothing outside those namespaces is touched."; exit 1; }

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The story, part by part. Each claim is checked on the running system.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use anyhow::Context;
+use kube::ResourceExt;
+
+use super::narrator::{Narrator, say};
+use super::stage::{GATEWAY, LABEL, POLICY, SERVICE, Stage, is_in_the_right_pool};
+use crate::chart::{self, NAMESPACE};
+use crate::frame::{Mac, Tenure, tenures};
+use crate::node::Node;
+use crate::patience::LONG;
+use crate::sniffer::Sniffer;
+use crate::webhook::Webhook;
+
+/// How often the client asks while a gap is measured.
+const ASKING: Duration = Duration::from_millis(5);
+/// Answers that make a tenure worth the name.
+const STEADY: usize = 40;
+
+/// Who is there.
+pub(super) async fn setting(stage: &Stage<'_>, narrator: &mut Narrator) -> anyhow::Result<()> {
+    narrator.chapter("The setting")?;
+    say(
+        "Three nodes share a LAN, 192.168.99.0/24, and a client is on it too. An announcer runs on each node, with \
+         exactly the rights that the chart grants. A stand-in for Cilium's Gateway controller generates Services, and a \
+         stand-in for its LB-IPAM gives them addresses: from mdhlabs-pool (192.168.99.128/25) if they carry the label \
+         mdhlabs-arp=enable when they are created, else from a default pool.",
+    )?;
+    show(stage, narrator, "get nodes -o wide --no-headers=false", NODE_COLUMNS).await?;
+    say("Somebody has written this policy: announce what carries the label, from workers, on ens18.")?;
+    narrator.command("cat mdhlabs-layer2-policy.yaml", POLICY)
+}
+
+/// The problem: the controller does not copy the label.
+pub(super) async fn without_the_webhook(stage: &Stage<'_>, narrator: &mut Narrator) -> anyhow::Result<()> {
+    narrator.chapter("Without the webhook: a silent address")?;
+    say("The label is on the Gateway, where a person would put it.")?;
+    stage.lab.apply(GATEWAY).await?;
+    narrator.command(
+        "kubectl apply -f gateway.yaml",
+        "gateway.gateway.networking.k8s.io/cd-arp-gw serverside-applied",
+    )?;
+    let (service, vip) = stage.service(None).await?;
+    show(stage, narrator, "get gateway -n prod cd-arp-gw -L mdhlabs-arp", GATEWAY_COLUMNS).await?;
+    show(stage, narrator, "get service -n prod cilium-gateway-cd-arp-gw -L mdhlabs-arp", &[]).await?;
+    narrator
+        .check(!service.labels().contains_key(LABEL.0), "the generated Service lacks the Gateway's label")?;
+    narrator
+        .check(!is_in_the_right_pool(vip), &format!("so its address, {vip}, comes from the default pool"))?;
+    let silent = !arping(stage, narrator, vip).await?;
+    narrator.check(silent, &format!("and nobody answers for {vip}"))?;
+
+    say("\nUntil somebody adds the label by hand…")?;
+    let label = format!("{}={}", LABEL.0, LABEL.1);
+    let command = ["label", "service", "-n", "prod", SERVICE, &label];
+    narrator.command(&format!("kubectl {}", command.join(" ")), &stage.lab.kubectl(&command).await?)?;
+    let holder = stage.holder(vip).await?;
+    let answer = stage.lan.client().ask(vip, LONG).await?;
+    narrator.check(
+        answer.sender_mac == holder.mac() && !is_in_the_right_pool(vip),
+        &format!("by hand it works: {} answers, though for an address of the wrong pool", holder.name()),
+    )?;
+
+    say("\n…and only until the Service is created again.")?;
+    let (created, vip) = stage.recreate(&service).await?;
+    narrator.command(
+        &format!("kubectl delete service -n prod {SERVICE}"),
+        &format!("service \"{SERVICE}\" deleted"),
+    )?;
+    narrator.check(!created.labels().contains_key(LABEL.0), "the new Service lacks the label again")?;
+    let silent = !arping(stage, narrator, vip).await?;
+    narrator.check(silent, &format!("and {vip} is silent again"))
+}
+
+/// The webhook labels the Service in its CREATE, and everything behind it falls into place.
+pub(super) async fn with_the_webhook(
+    stage: &Stage<'_>,
+    narrator: &mut Narrator,
+) -> anyhow::Result<Vec<Webhook>> {
+    narrator.chapter("With the webhook: labelled at birth")?;
+    chart::install(stage.lab.control_plane(), &["webhook.enabled=true"]).await?;
+    narrator.command("helm upgrade --install gateherald charts/gateherald --set webhook.enabled=true", "")?;
+    let mut webhooks = Vec::new();
+    for _ in 0..2 {
+        webhooks.push(stage.lab.run_webhook(&[]).await?);
+    }
+    narrator.step("two replicas serve with a CA that they made and registered themselves")?;
+    let (old, _) = stage.service(None).await?;
+    let (created, vip) = stage.recreate(&old).await?;
+    narrator.command(
+        &format!("kubectl delete service -n prod {SERVICE}"),
+        &format!("service \"{SERVICE}\" deleted"),
+    )?;
+    right_at_birth(narrator, &created, vip)?;
+    show(stage, narrator, "get service -n prod cilium-gateway-cd-arp-gw -L mdhlabs-arp", &[]).await?;
+    let audit = webhooks.iter().flat_map(Webhook::audit).find(|record| record.to_string().contains(LABEL.0));
+    narrator.check(audit.is_some(), "the webhook's audit log says what it did")?;
+    if let Some(record) = audit {
+        narrator.command(
+            &format!("kubectl logs -n {NAMESPACE} deploy/gateherald-webhook | grep audit"),
+            &record.to_string(),
+        )?;
+    }
+    let holder = stage.holder(vip).await?;
+    show(stage, narrator, &format!("get leases -n {NAMESPACE}"), &[]).await?;
+    answered_by(stage, narrator, vip, holder).await?;
+    Ok(webhooks)
+}
+
+/// The holder goes, another node answers.
+pub(super) async fn the_holder_stops(stage: &Stage<'_>, narrator: &mut Narrator) -> anyhow::Result<()> {
+    narrator.chapter("The holder stops")?;
+    let (_, vip) = stage.service(None).await?;
+    let holder = stage.holder(vip).await?;
+    say(&format!(
+        "The client asks every {} ms who has {vip}, a capture on the LAN takes the times, and the announcer on {} is told \
+         to stop, as a rolling update would.",
+        ASKING.as_millis(),
+        holder.name(),
+    ))?;
+    let wire = stage.lan.sniff()?;
+    let asking = stage.lan.client().ask_every(ASKING, &[vip]);
+    steady(&wire, vip, |mac| mac == holder.mac()).await?;
+    let announcer = stage.announcer(holder.name())?;
+    announcer.process().terminate().await?;
+    steady(&wire, vip, |mac| mac != holder.mac()).await?;
+    drop(asking);
+    let (old, new) = handover(&wire, vip)?;
+    let heir = stage.nodes.iter().find(|node| node.mac() == new.mac).context("an unknown host answered")?;
+    let gap = new.first.checked_sub(old.last);
+    show(stage, narrator, &format!("get leases -n {NAMESPACE}"), &[]).await?;
+    narrator.check(
+        heir.name() != holder.name() && stage.holder(vip).await?.name() == heir.name(),
+        &format!("{} took over from {} and holds the lease", heir.name(), holder.name()),
+    )?;
+    let gap = gap.map(|gap| format!("{:.1} ms", gap.as_secs_f64() * 1000.0));
+    narrator.check(
+        gap.is_some(),
+        &match gap {
+            Some(gap) => {
+                format!("{gap} passed between the last answer of the one and the first of the other")
+            }
+            None => "one stopped before the other began".to_owned(),
+        },
+    )?;
+    answered_by(stage, narrator, vip, heir).await?;
+    announcer.process().restart().await?;
+    announcer.wait_ready().await
+}
+
+/// The Service is deleted, and what comes back is right by itself.
+pub(super) async fn created_again(stage: &Stage<'_>, narrator: &mut Narrator) -> anyhow::Result<()> {
+    narrator.chapter("Created again")?;
+    let (old, _) = stage.service(None).await?;
+    let (created, vip) = stage.recreate(&old).await?;
+    narrator.command(
+        &format!("kubectl delete service -n prod {SERVICE}"),
+        &format!("service \"{SERVICE}\" deleted"),
+    )?;
+    right_at_birth(narrator, &created, vip)?;
+    let holder = stage.holder(vip).await?;
+    answered_by(stage, narrator, vip, holder).await
+}
+
+/// What `kubectl get` is to show of nodes: the label of the control plane is in the column ROLES.
+const NODE_COLUMNS: &[&str] = &["NAME", "STATUS", "ROLES", "INTERNAL-IP"];
+const GATEWAY_COLUMNS: &[&str] = &["NAME", "CLASS", "MDHLABS-ARP"];
+
+fn right_at_birth(
+    narrator: &mut Narrator,
+    created: &k8s_openapi::api::core::v1::Service,
+    vip: Ipv4Addr,
+) -> anyhow::Result<()> {
+    let labelled = created.labels().get(LABEL.0).is_some_and(|value| value == LABEL.1);
+    narrator.check(labelled, "the Service carries the Gateway's label in its very CREATE")?;
+    narrator.check(is_in_the_right_pool(vip), &format!("its address, {vip}, comes from mdhlabs-pool"))
+}
+
+/// Asks until somebody answers, then shows arping's view of it.
+async fn answered_by(
+    stage: &Stage<'_>,
+    narrator: &mut Narrator,
+    vip: Ipv4Addr,
+    node: &Node,
+) -> anyhow::Result<()> {
+    let answer = stage.lan.client().ask(vip, LONG).await?;
+    let answered = arping(stage, narrator, vip).await?;
+    narrator.check(
+        answered && answer.sender_mac == node.mac(),
+        &format!("{} ({}) answers for {vip}", node.name(), node.mac()),
+    )
+}
+
+/// Runs and shows arping; whether somebody answered.
+async fn arping(stage: &Stage<'_>, narrator: &Narrator, vip: Ipv4Addr) -> anyhow::Result<bool> {
+    let output = stage.arping(vip).await?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    narrator.command(&format!("arping -I eth0 -c 2 -w 3 {vip}   # on the client"), &text)?;
+    Ok(output.status.success())
+}
+
+/// Runs and shows a kubectl command, with only these columns (none: all).
+async fn show(stage: &Stage<'_>, narrator: &Narrator, command: &str, columns: &[&str]) -> anyhow::Result<()> {
+    let args: Vec<&str> = command.split_ascii_whitespace().collect();
+    let output = stage.lab.kubectl(&args).await?;
+    let shown = if columns.is_empty() { output } else { select(&output, columns) };
+    narrator.command(&format!("kubectl {}", command.trim_end_matches(" --no-headers=false")), &shown)
+}
+
+/// Some columns of a table as kubectl prints it.
+fn select(table: &str, columns: &[&str]) -> String {
+    let header = table.lines().next().unwrap_or_default();
+    let mut starts: Vec<usize> = columns.iter().filter_map(|column| header.find(column)).collect();
+    let ends: Vec<usize> = starts.iter().map(|&start| end_of_column(header, start)).collect();
+    let mut text = String::new();
+    for line in table.lines() {
+        for (start, end) in starts.iter_mut().zip(&ends) {
+            text.push_str(line.get(*start..(*end).min(line.len())).unwrap_or_default());
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// Where the next column begins.
+fn end_of_column(header: &str, start: usize) -> usize {
+    let rest = &header[start..];
+    let gap = rest.find("   ").unwrap_or(rest.len());
+    let next = rest[gap..].find(|c: char| c != ' ').map_or(usize::MAX - start, |spaces| gap + spaces);
+    start + next
+}
+
+/// Waits until a host that `whose` accepts has answered for a while.
+async fn steady(wire: &Sniffer, vip: Ipv4Addr, whose: impl Fn(Mac) -> bool) -> anyhow::Result<()> {
+    let answers = std::cell::Cell::new(0);
+    wire.wait_for(LONG, |frame| {
+        let counts =
+            frame.arp().is_some_and(|arp| arp.answers(vip) && !arp.announces(vip) && whose(arp.source));
+        answers.set(answers.get() + usize::from(counts));
+        answers.get() >= STEADY
+    })
+    .await
+    .map(drop)
+}
+
+/// The last two tenures of an address.
+fn handover(wire: &Sniffer, vip: Ipv4Addr) -> anyhow::Result<(Tenure, Tenure)> {
+    let tenures = tenures(&wire.frames(), vip);
+    let [old, new] = tenures.as_slice() else {
+        anyhow::bail!("expected two hosts, one after the other, and saw {tenures:?}");
+    };
+    Ok((*old, *new))
+}
