@@ -313,12 +313,16 @@ impl<'a> Run<'a> {
         policy_announces(active.id.kind, active.policy, self.inputs.rules, address, source)?;
         active.addresses.insert(address);
         let Some(candidates) = &active.candidates else { return Ok(()) };
-        let interfaces = candidates.for_address(address).map_err(|none| match none {
+        let links = candidates.for_address(address).map_err(|none| match none {
             NoLink::NoneMatches(_) => Why::NoInterface(none),
             NoLink::AllDown(_) => Why::InterfacesDown(none),
         })?;
         let desired = self.result.desired.entry(address).or_default();
-        desired.interfaces.extend(interfaces);
+        for link in links {
+            if desired.interfaces.iter().all(|interface| interface.index != link.index) {
+                desired.interfaces.insert(link.into());
+            }
+        }
         if !desired.services.contains(key) {
             desired.services.insert(key.clone());
         }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which links of a node carry a policy's announcements, and why the others do not.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -78,6 +77,12 @@ pub struct Interface {
     pub index: u32,
     /// The link's name.
     pub name: String,
+}
+
+impl From<&Link> for Interface {
+    fn from(link: &Link) -> Self {
+        Self { index: link.index, name: link.name.clone() }
+    }
 }
 
 /// Why a link does not carry an announcement.
@@ -195,8 +200,14 @@ impl InterfaceRule {
 
     /// Judges the node's links once, for all addresses.
     pub fn candidates<'a>(&self, links: &'a [Link]) -> Candidates<'a> {
-        let verdicts = links.iter().map(|link| (link, self.judge(link))).collect();
-        Candidates { by_subnet: self.patterns.is_none(), verdicts, none_matches: self.none_matches(links) }
+        let by_subnet = self.patterns.is_none();
+        let leads_somewhere = |link: &Link| !link.addresses.is_empty() || !link.default_routes.is_empty();
+        let judged = links.iter().map(|link| (link, self.judge(link).is_ok()));
+        Candidates {
+            by_subnet,
+            links: judged.filter(|(link, fit)| *fit || (by_subnet && leads_somewhere(link))).collect(),
+            none_matches: self.none_matches(links),
+        }
     }
 
     /// Everything about a link that does not depend on the address.
@@ -230,46 +241,48 @@ impl InterfaceRule {
 #[derive(Clone, Debug)]
 pub struct Candidates<'a> {
     by_subnet: bool,
-    verdicts: Vec<(&'a Link, Result<(), Rejection>)>,
+    /// Those that are fit to carry an announcement, and those that are not but decide where an address belongs.
+    links: Vec<(&'a Link, bool)>,
     none_matches: Arc<[RejectedLink]>,
 }
 
-impl Candidates<'_> {
+impl<'a> Candidates<'a> {
     /// Whether some link could carry an announcement of the policy now.
     pub fn any_up(&self) -> bool {
-        self.verdicts.iter().any(|(link, verdict)| verdict.is_ok() && link.up)
+        self.links.iter().any(|(link, fit)| *fit && link.up)
     }
 
-    /// The links that carry the address: selected, and up.
-    pub fn for_address(&self, address: IpAddr) -> Result<BTreeSet<Interface>, NoLink> {
-        let subnet = self.verdicts.iter().any(|(link, _)| has_subnet(link, address));
-        let best = if subnet { None } else { self.lowest_metric(address.into()) };
-        let leads_there = |link: &Link| {
-            if subnet {
-                has_subnet(link, address)
-            } else {
-                best.is_some() && metric(link, address.into()) == best
-            }
-        };
-        let selected = || {
-            let links = self.verdicts.iter().filter(|(_, verdict)| verdict.is_ok()).map(|(link, _)| *link);
-            links.filter(|link| !self.by_subnet || leads_there(link))
-        };
-        let up: BTreeSet<_> = selected().filter(|link| link.up).map(interface).collect();
-        if !up.is_empty() {
-            return Ok(up);
+    /// The links that carry the address: selected, and up; never empty.
+    pub fn for_address(&self, address: IpAddr) -> Result<Vec<&'a Link>, NoLink> {
+        let mut selected = self.selected(address);
+        if selected.is_empty() {
+            return Err(NoLink::NoneMatches(Arc::clone(&self.none_matches)));
         }
-        let mut down: Vec<_> = selected().map(down).collect();
+        if selected.iter().any(|link| link.up) {
+            selected.retain(|link| link.up);
+            return Ok(selected);
+        }
+        let mut down: Vec<_> = selected.into_iter().map(down).collect();
         down.sort_unstable();
-        Err(if down.is_empty() {
-            NoLink::NoneMatches(Arc::clone(&self.none_matches))
-        } else {
-            NoLink::AllDown(down)
-        })
+        Err(NoLink::AllDown(down))
     }
 
-    fn lowest_metric(&self, family: Family) -> Option<u32> {
-        self.verdicts.iter().filter_map(|(link, _)| metric(link, family)).min()
+    fn selected(&self, address: IpAddr) -> Vec<&'a Link> {
+        let fit = |leads_there: &dyn Fn(&Link) -> bool| {
+            let links = self.links.iter().filter(|(link, fit)| *fit && leads_there(link));
+            links.map(|(link, _)| *link).collect()
+        };
+        if !self.by_subnet {
+            return fit(&|_| true);
+        }
+        if self.links.iter().any(|(link, _)| has_subnet(link, address)) {
+            return fit(&|link| has_subnet(link, address));
+        }
+        let family = address.into();
+        match self.links.iter().filter_map(|(link, _)| metric(link, family)).min() {
+            Some(best) => fit(&|link| metric(link, family) == Some(best)),
+            None => Vec::new(),
+        }
     }
 }
 
@@ -314,10 +327,6 @@ fn has_subnet(link: &Link, address: IpAddr) -> bool {
 
 fn metric(link: &Link, family: Family) -> Option<u32> {
     link.default_routes.iter().filter(|route| route.family == family).map(|route| route.metric).min()
-}
-
-fn interface(link: &Link) -> Interface {
-    Interface { index: link.index, name: link.name.clone() }
 }
 
 fn down(link: &Link) -> RejectedLink {
