@@ -166,8 +166,7 @@ fn addressed_to_us(meta: PacketMeta) -> Result<(), DropReason> {
 /// The sender's address, if this node may answer for it: a conflict in any packet (RFC 5227 §2.4). While it may
 /// not, another host's use of it is as it should be.
 fn contested(arp: &ArpRepr, ownership: &impl Ownership) -> Option<Ipv4Addr> {
-    let ours = !arp.spa.is_unspecified() && ownership.may_answer(arp.spa.into()).is_ok();
-    ours.then_some(arp.spa)
+    ownership.may_answer(arp.spa.into()).is_ok().then_some(arp.spa)
 }
 
 #[cfg(test)]

@@ -119,6 +119,18 @@ fn frames_for_an_owned_address() {
             ArpFrame::gratuitous_reply(OWN_SECOND_LINK, V),
             dropped(DropReason::OwnFrame),
         ),
+        (
+            "A14 own announcement relayed by an access point",
+            broadcast(),
+            ArpFrame { source: STRANGER, ..ArpFrame::gratuitous_request(OWN, V) },
+            dropped(DropReason::OwnFrame),
+        ),
+        (
+            "A14 from an own link, about another host",
+            broadcast(),
+            ArpFrame { source: OWN_SECOND_LINK, ..ArpFrame::gratuitous_request(STRANGER, V) },
+            dropped(DropReason::OwnFrame),
+        ),
         ("A14 own probe", broadcast(), ArpFrame::probe(OWN, V), dropped(DropReason::OwnFrame)),
         (
             "A15 announcement, request form",
