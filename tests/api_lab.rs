@@ -162,6 +162,8 @@ fn a_generated_service_is_made_again_and_goes_with_its_gateway() -> anyhow::Resu
              spec: {{ gatewayClassName: {class}, listeners: [{{ name: http, port: 80, protocol: HTTP }}] }} }}"
         );
         lab.apply(&gateway).await?;
+        let accepted = ["wait", "--for=condition=Accepted", "gateway/gw", "-n", &namespace, "--timeout=60s"];
+        lab.kubectl(&accepted).await?;
         let services: Api<Service> = Api::namespaced(lab.client(), &namespace);
         let uid = async |other_than: Option<String>| {
             patience::until("the generated Service", LONG, async || {

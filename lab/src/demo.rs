@@ -7,12 +7,10 @@ mod stage;
 
 use std::process::ExitCode;
 
-use anyhow::Context;
-
 use crate::args::DemoArgs;
 use crate::binaries::Binaries;
 use crate::control_plane::Options;
-use crate::harness::{Lab, run_alone};
+use crate::harness::{Lab, run_alone, until_stopped};
 use crate::look;
 use narrator::{Narrator, say};
 use stage::Stage;
@@ -34,7 +32,10 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     run_alone(&options, async |lab| {
         let stage = Stage::set(lab).await?;
         narrator.step(&format!("control plane ready ({})", stage.version))?;
-        let outcome = tell(&stage, &mut narrator).await;
+        let outcome = tokio::select! {
+            outcome = tell(&stage, &mut narrator) => outcome,
+            stopped = until_stopped() => stopped.and(Err(anyhow::anyhow!("interrupted"))),
+        };
         if let Err(error) = &outcome {
             narrator.failed(&format!("{error:#}"))?;
         }
@@ -61,5 +62,5 @@ async fn tell(stage: &Stage<'_>, narrator: &mut Narrator) -> anyhow::Result<()> 
 async fn stay(lab: &Lab, stage: &Stage<'_>, narrator: &Narrator) -> anyhow::Result<()> {
     let script = look::write(lab.control_plane(), &stage.places())?;
     narrator.look_around(&script)?;
-    tokio::signal::ctrl_c().await.context("cannot wait for Ctrl-C")
+    until_stopped().await
 }

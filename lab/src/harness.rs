@@ -47,6 +47,16 @@ pub fn run_alone<T: Send>(
     run_on(Arc::new(start(options)?), test)
 }
 
+/// Waits for Ctrl-C or SIGTERM.
+pub(crate) async fn until_stopped() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => result.context("cannot wait for Ctrl-C"),
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
 /// What a test works with.
 pub struct Lab {
     bench: Arc<Bench>,

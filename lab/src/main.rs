@@ -9,7 +9,9 @@ use gateherald_lab::binaries::Binaries;
 use gateherald_lab::{demo, up};
 
 fn main() -> anyhow::Result<ExitCode> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN).init();
+    // The API server refuses while it starts and the lab asks again: that is no news.
+    let filter = "warn,kube_client::client::builder=off";
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).init();
     match Args::parse().command {
         Command::Build => Binaries::prepare().map(|_| ExitCode::SUCCESS),
         Command::Up(args) => up::run(&args).map(|()| ExitCode::SUCCESS),

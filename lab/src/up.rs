@@ -3,11 +3,9 @@
 
 use std::io::Write;
 
-use anyhow::Context;
-
 use crate::args::UpArgs;
 use crate::control_plane::Options;
-use crate::harness::{Lab, run_alone};
+use crate::harness::{Lab, run_alone, until_stopped};
 use crate::look;
 
 /// Starts everything, says how to look around, and waits for Ctrl-C.
@@ -43,5 +41,5 @@ async fn up(lab: &Lab, args: &UpArgs) -> anyhow::Result<()> {
     );
     std::io::stdout().write_all(text.as_bytes())?;
     std::io::stdout().flush()?;
-    tokio::signal::ctrl_c().await.context("cannot wait for Ctrl-C")
+    until_stopped().await
 }

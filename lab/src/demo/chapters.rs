@@ -30,7 +30,7 @@ pub(super) async fn setting(stage: &Stage<'_>, narrator: &mut Narrator) -> anyho
          stand-in for its LB-IPAM gives them addresses: from mdhlabs-pool (192.168.99.128/25) if they carry the label \
          mdhlabs-arp=enable when they are created, else from a default pool.",
     )?;
-    show(stage, narrator, "get nodes -o wide --no-headers=false", NODE_COLUMNS).await?;
+    show(stage, narrator, "get nodes").await?;
     say("Somebody has written this policy: announce what carries the label, from workers, on ens18.")?;
     narrator.command("cat mdhlabs-layer2-policy.yaml", POLICY)
 }
@@ -45,8 +45,8 @@ pub(super) async fn without_the_webhook(stage: &Stage<'_>, narrator: &mut Narrat
         "gateway.gateway.networking.k8s.io/cd-arp-gw serverside-applied",
     )?;
     let (service, vip) = stage.service(None).await?;
-    show(stage, narrator, "get gateway -n prod cd-arp-gw -L mdhlabs-arp", GATEWAY_COLUMNS).await?;
-    show(stage, narrator, "get service -n prod cilium-gateway-cd-arp-gw -L mdhlabs-arp", &[]).await?;
+    show(stage, narrator, "get gateway -n prod cd-arp-gw -L mdhlabs-arp").await?;
+    show(stage, narrator, "get service -n prod cilium-gateway-cd-arp-gw -L mdhlabs-arp").await?;
     narrator
         .check(!service.labels().contains_key(LABEL.0), "the generated Service lacks the Gateway's label")?;
     narrator
@@ -96,7 +96,7 @@ pub(super) async fn with_the_webhook(
         &format!("service \"{SERVICE}\" deleted"),
     )?;
     right_at_birth(narrator, &created, vip)?;
-    show(stage, narrator, "get service -n prod cilium-gateway-cd-arp-gw -L mdhlabs-arp", &[]).await?;
+    show(stage, narrator, "get service -n prod cilium-gateway-cd-arp-gw -L mdhlabs-arp").await?;
     let audit = webhooks.iter().flat_map(Webhook::audit).find(|record| record.to_string().contains(LABEL.0));
     narrator.check(audit.is_some(), "the webhook's audit log says what it did")?;
     if let Some(record) = audit {
@@ -106,7 +106,7 @@ pub(super) async fn with_the_webhook(
         )?;
     }
     let holder = stage.holder(vip).await?;
-    show(stage, narrator, &format!("get leases -n {NAMESPACE}"), &[]).await?;
+    show(stage, narrator, &format!("get leases -n {NAMESPACE}")).await?;
     answered_by(stage, narrator, vip, holder).await?;
     Ok(webhooks)
 }
@@ -132,7 +132,7 @@ pub(super) async fn the_holder_stops(stage: &Stage<'_>, narrator: &mut Narrator)
     let (old, new) = handover(&wire, vip)?;
     let heir = stage.nodes.iter().find(|node| node.mac() == new.mac).context("an unknown host answered")?;
     let gap = new.first.checked_sub(old.last);
-    show(stage, narrator, &format!("get leases -n {NAMESPACE}"), &[]).await?;
+    show(stage, narrator, &format!("get leases -n {NAMESPACE}")).await?;
     narrator.check(
         heir.name() != holder.name() && stage.holder(vip).await?.name() == heir.name(),
         &format!("{} took over from {} and holds the lease", heir.name(), holder.name()),
@@ -165,10 +165,6 @@ pub(super) async fn created_again(stage: &Stage<'_>, narrator: &mut Narrator) ->
     let holder = stage.holder(vip).await?;
     answered_by(stage, narrator, vip, holder).await
 }
-
-/// What `kubectl get` is to show of nodes: the label of the control plane is in the column ROLES.
-const NODE_COLUMNS: &[&str] = &["NAME", "STATUS", "ROLES", "INTERNAL-IP"];
-const GATEWAY_COLUMNS: &[&str] = &["NAME", "CLASS", "MDHLABS-ARP"];
 
 fn right_at_birth(
     narrator: &mut Narrator,
@@ -203,35 +199,10 @@ async fn arping(stage: &Stage<'_>, narrator: &Narrator, vip: Ipv4Addr) -> anyhow
     Ok(output.status.success())
 }
 
-/// Runs and shows a kubectl command, with only these columns (none: all).
-async fn show(stage: &Stage<'_>, narrator: &Narrator, command: &str, columns: &[&str]) -> anyhow::Result<()> {
+/// Runs and shows a kubectl command.
+async fn show(stage: &Stage<'_>, narrator: &Narrator, command: &str) -> anyhow::Result<()> {
     let args: Vec<&str> = command.split_ascii_whitespace().collect();
-    let output = stage.lab.kubectl(&args).await?;
-    let shown = if columns.is_empty() { output } else { select(&output, columns) };
-    narrator.command(&format!("kubectl {}", command.trim_end_matches(" --no-headers=false")), &shown)
-}
-
-/// Some columns of a table as kubectl prints it.
-fn select(table: &str, columns: &[&str]) -> String {
-    let header = table.lines().next().unwrap_or_default();
-    let mut starts: Vec<usize> = columns.iter().filter_map(|column| header.find(column)).collect();
-    let ends: Vec<usize> = starts.iter().map(|&start| end_of_column(header, start)).collect();
-    let mut text = String::new();
-    for line in table.lines() {
-        for (start, end) in starts.iter_mut().zip(&ends) {
-            text.push_str(line.get(*start..(*end).min(line.len())).unwrap_or_default());
-        }
-        text.push('\n');
-    }
-    text
-}
-
-/// Where the next column begins.
-fn end_of_column(header: &str, start: usize) -> usize {
-    let rest = &header[start..];
-    let gap = rest.find("   ").unwrap_or(rest.len());
-    let next = rest[gap..].find(|c: char| c != ' ').map_or(usize::MAX - start, |spaces| gap + spaces);
-    start + next
+    narrator.command(&format!("kubectl {command}"), &stage.lab.kubectl(&args).await?)
 }
 
 /// Waits until a host that `whose` accepts has answered for a while.

@@ -15,13 +15,13 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
 use kube::runtime::controller::{Action, Controller};
 use kube::runtime::watcher;
+use kube::{Client, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// Cilium's longest name of a generated object.
 const LONGEST_NAME: usize = 63;
@@ -78,7 +78,8 @@ impl GatewayController {
                 && gateway.metadata.deletion_timestamp.is_none();
             async move {
                 if ours {
-                    controller.reconcile(&gateway).await.map_err(Failure)?;
+                    let service = controller.reconcile(&gateway).await.map_err(Failure)?;
+                    controller.publish(&gateway, &service).await.map_err(Failure)?;
                 }
                 Ok(Action::await_change())
             }
@@ -91,6 +92,33 @@ impl GatewayController {
             .owns(services, watcher::Config::default())
             .run(reconcile, again, Arc::new(self));
         Running(tokio::spawn(events.for_each(async |_| ())))
+    }
+
+    /// Writes the Service's addresses into the Gateway's status, and that it is programmed once there are any.
+    async fn publish(&self, gateway: &DynamicObject, service: &Service) -> anyhow::Result<()> {
+        let status = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+        let ingress = status.and_then(|status| status.ingress.clone()).unwrap_or_default();
+        let ips = ingress.into_iter().filter_map(|entry| entry.ip);
+        let addresses: Vec<Value> = ips.map(|ip| json!({ "type": "IPAddress", "value": ip })).collect();
+        let programmed = if addresses.is_empty() { "False" } else { "True" };
+        let old = gateway.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let is_told = old.iter().any(|told| told["type"] == "Programmed" && told["status"] == programmed);
+        if is_told && gateway.data["status"]["addresses"] == json!(addresses) {
+            return Ok(());
+        }
+        let now = gateway.metadata.creation_timestamp.clone();
+        let condition = |kind: &str, status: &str, reason: &str| {
+            json!({ "type": kind, "status": status, "reason": reason, "message": "written by the lab's stand-in",
+                    "lastTransitionTime": now, "observedGeneration": gateway.metadata.generation })
+        };
+        let reason = if addresses.is_empty() { "AddressNotAssigned" } else { "Programmed" };
+        let conditions =
+            [condition("Accepted", "True", "Accepted"), condition("Programmed", programmed, reason)];
+        let patch = json!({ "status": { "addresses": addresses, "conditions": conditions } });
+        let (name, namespace) = (gateway.name_any(), gateway.namespace().unwrap_or_default());
+        let api: Api<DynamicObject> = Api::namespaced_with(self.api.clone(), &namespace, &gateway_resource());
+        api.patch_status(&name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        Ok(())
     }
 
     /// controller-runtime's `CreateOrPatch`, or what the style has in its place.
