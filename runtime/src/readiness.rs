@@ -80,6 +80,11 @@ impl Handle {
         }
     }
 
+    /// Whether the part is ready now.
+    pub fn is_ready(&self) -> bool {
+        *self.state.borrow() == State::Ready
+    }
+
     /// A receiver of this part's state, for parts of the process that depend on it.
     pub fn subscribe(&self) -> watch::Receiver<State> {
         self.state.subscribe()
