@@ -31,8 +31,6 @@ pub enum Refusal {
     NotFresh,
     /// The interface is down.
     LinkDown,
-    /// The process is ending.
-    ShuttingDown,
 }
 
 impl Refusal {
@@ -45,7 +43,6 @@ impl Refusal {
             Self::NotOwner => "not-owner",
             Self::NotFresh => "not-fresh",
             Self::LinkDown => "link-down",
-            Self::ShuttingDown => "shutting-down",
         }
     }
 }

@@ -5,9 +5,11 @@
 //! An address is announced at once, repeated, then refreshed for as long as it stays. First announcements overtake
 //! repetitions, and all of them together are paced.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
 
 /// 1100 ms: outlasts Linux' `locktime`, the 1 s in which it ignores a second update of a neighbour.
 pub const SPACING: Duration = Duration::from_millis(1100);

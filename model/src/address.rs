@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Addresses that are never announced, whatever a policy says: they belong to somebody or mean something else.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use ipnet::IpNet;
 

@@ -3,18 +3,22 @@
 //!
 //! The result is recomputed from scratch on every change, so nothing can stay behind of a policy that went.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::net::IpAddr;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::IpAddr,
+};
 
 use ipnet::IpNet;
 use serde::Serialize;
 
-use crate::address::{NotVirtual, Taken};
-use crate::interfaces::{Candidates, Interface, Link, NoLink};
-use crate::node::NodeView;
-use crate::policy::{Policies, Policy, PolicyId, PolicyKind, Validity};
-use crate::service::{AddressEntry, AddressSource, ServiceKey, ServiceView};
+use crate::{
+    address::{NotVirtual, Taken},
+    interfaces::{Candidates, Interface, Link, NoLink},
+    node::NodeView,
+    policy::{Policies, Policy, PolicyId, PolicyKind, Validity},
+    service::{AddressEntry, AddressSource, ServiceKey, ServiceView},
+};
 
 /// Cilium's `loadBalancerClass`, honoured by both kinds of policy.
 pub const CILIUM_CLASS: &str = "io.cilium/l2-announcer";

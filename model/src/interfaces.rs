@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which links of a node carry a policy's announcements, and why the others do not.
 
-use std::fmt;
-use std::net::IpAddr;
-use std::sync::Arc;
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 use regex::{Regex, RegexBuilder};

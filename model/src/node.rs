@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A Node, reduced to what announcing needs.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use k8s_openapi::api::core::v1::Node;
 

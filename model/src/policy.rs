@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Announcement policies: checked and compiled when they change, the last good version stays in force.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::net::IpAddr;
+use std::{collections::BTreeMap, fmt, net::IpAddr};
 
 use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 use thiserror::Error;
 
-use crate::crd::L2AnnouncementPolicySpec;
-use crate::interfaces::{BadPattern, InterfaceRule};
-use crate::selector::{Selector, SelectorError};
+use crate::{
+    crd::L2AnnouncementPolicySpec,
+    interfaces::{BadPattern, InterfaceRule},
+    selector::{Selector, SelectorError},
+};
 
 /// Whose resource a policy is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

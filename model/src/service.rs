@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A Service, reduced to what announcing needs.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::net::IpAddr;
+use std::{collections::BTreeMap, fmt, net::IpAddr};
 
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service};
 use serde::{Serialize, Serializer};

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! ARP for IPv4 over Ethernet: RFC 826, and the probes and announcements of RFC 5227.
 
-use std::fmt;
-use std::net::Ipv4Addr;
+use std::{fmt, net::Ipv4Addr};
 
 use thiserror::Error;
 

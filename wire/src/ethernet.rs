@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Ethernet II headers.
 
-use std::fmt;
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use thiserror::Error;
 

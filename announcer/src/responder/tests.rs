@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The ARP cases A1 to A29, as far as one frame can show them; V is owned, W is not.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::{cell::RefCell, collections::BTreeMap};
 
 use gateherald_wire::{ArpError, EtherType, Truncated};
 use proptest::prelude::*;
@@ -174,7 +173,6 @@ fn nothing_is_answered_without_the_right_and_nothing_is_a_conflict() {
         ("A5", Refusal::OtherInterface, "other-interface"),
         ("A6", Refusal::NotOwner, "not-owner"),
         ("A6 and A29", Refusal::NotFresh, "not-fresh"),
-        ("A6", Refusal::ShuttingDown, "shutting-down"),
         ("A27", Refusal::LinkDown, "link-down"),
         ("A28", Refusal::NotDesired, "not-desired"),
         ("A4", Refusal::NotOurs, "not-ours"),

@@ -6,8 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::crd::L2AnnouncementPolicySpec;
-use crate::interfaces::DefaultRoute;
+use crate::{crd::L2AnnouncementPolicySpec, interfaces::DefaultRoute};
 
 const VIP: &str = "192.168.99.130";
 const SECOND_VIP: &str = "192.168.99.131";
