@@ -92,7 +92,7 @@ pub struct Ended {
 }
 
 /// Who ended a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EndedBy {
     /// Its own process, shutting down: whoever wants its addresses may have them.
@@ -196,7 +196,7 @@ pub enum Unreadable {
     /// The name fits, but uid or resourceVersion are missing or no number.
     #[error("Lease {0} has no usable uid and resourceVersion")]
     NoVersion(String),
-    /// A session Lease whose name is not that of the node in its holder, or which has no node.
+    /// A session Lease with a shortened name that does not say in full which node it is.
     #[error("Lease {0} names no node in the annotation {NODE_KEY}")]
     NoNode(String),
     /// A claim Lease without a readable address.
@@ -315,12 +315,12 @@ fn claim_notes(claim: &Claim) -> BTreeMap<String, String> {
 }
 
 fn read_session(name: &str, spec: &LeaseSpec, notes: &Notes<'_>) -> Result<Session, Unreadable> {
-    let node = notes.text(NODE_KEY);
-    if names::of(&Key::Session(node.clone())) != name {
-        return Err(Unreadable::NoNode(name.to_owned()));
-    }
     let duration_seconds = duration(spec);
-    if notes.text(FORMAT_KEY) != FORMAT {
+    let node = notes.text(NODE_KEY);
+    let named = names::of(&Key::Session(node.clone())) == name;
+    if !named || notes.text(FORMAT_KEY) != FORMAT {
+        let node = if named { Some(node) } else { names::session_node(name) };
+        let node = node.ok_or_else(|| Unreadable::NoNode(name.to_owned()))?;
         return Ok(Session { node, duration_seconds, ..Session::default() });
     }
     let holder = spec.holder_identity.as_deref().unwrap_or_default();

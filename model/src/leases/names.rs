@@ -46,6 +46,12 @@ pub fn kind(name: &str) -> Option<Kind> {
     }
 }
 
+/// The node in a session's name; nothing when the name was shortened.
+pub fn session_node(name: &str) -> Option<String> {
+    let node = name.strip_prefix(SESSION_PREFIX)?;
+    (!node.is_empty() && name.len() < KEPT).then(|| node.to_owned())
+}
+
 /// The address in a claim's name, if it is written as [`of`] writes it.
 pub fn claimed_address(name: &str) -> Option<IpAddr> {
     let text = name.strip_prefix(CLAIM_PREFIX)?;

@@ -119,6 +119,15 @@ fn an_unknown_format_is_a_strangers() {
 }
 
 #[test]
+fn a_session_whose_node_annotation_is_gone_is_a_strangers() {
+    let version = Version { uid: "u".into(), resource_version: 1 };
+    let mut lease = write(&Record::Session(session()), "ns", None, Some(&version), Timestamp::UNIX_EPOCH);
+    lease.metadata.annotations.as_mut().unwrap().remove(NODE_KEY);
+    let Record::Session(read) = read(&lease).unwrap().1 else { panic!("a session") };
+    assert_eq!((read.node.as_str(), read.id), ("node_a.example", None));
+}
+
+#[test]
 fn only_another_managers_hand_on_who_holds_it_counts() {
     let entry = |manager: &str, fields: serde_json::Value| ManagedFieldsEntry {
         manager: Some(manager.into()),
@@ -139,7 +148,7 @@ fn unreadable_leases_say_why() {
     let unversioned = write(&record, "ns", None, None, Timestamp::UNIX_EPOCH);
     assert!(matches!(read(&unversioned), Err(Unreadable::NoVersion(_))));
     let mut renamed = unversioned.clone();
-    renamed.metadata.name = Some("gateherald-node-other".into());
+    renamed.metadata.name = Some(format!("gateherald-node-{}-0123456789", "n".repeat(190)));
     assert!(matches!(read(&renamed), Err(Unreadable::NoNode(_))));
     renamed.metadata.name = Some("gateherald-vip-other".into());
     assert!(matches!(read(&renamed), Err(Unreadable::NoAddress(_))));

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is done about each claim: taken, kept, given up, collected.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use gateherald_model::leases::{Claim, Holder, Key, Record, Version};
+
+use super::judge::{Ground, Me, Verdict};
+use super::observe::{Flight, FlightKind};
+use super::time::Now;
+use super::{Action, Claims, Notice, Phase, Want, Write, WriteId, rank};
+
+/// So many writes of claims are under way at once; more would only queue in the API server, and freshness is checked
+/// when a write is sent.
+const IN_FLIGHT: usize = 48;
+/// A holder re-writes its claim (rule 5d) for new Services or interfaces this often at the most.
+const REWRITE: Duration = Duration::from_secs(1);
+/// A released claim is deleted by its last holder after D, by any announcer after this many D (rule 9).
+const COLLECT_BY_OTHERS: u32 = 10;
+
+impl Claims {
+    /// Opens the Lease watch when something is selected here, closes it when nothing is, and opens it anew when no
+    /// renewal comes back (rule 2).
+    pub(super) fn watch_step(&mut self, now: Now) -> Option<Action> {
+        let needed = !self.notes.policies.is_empty() || !self.wants.is_empty() || self.holds_anything();
+        if needed != self.watching {
+            self.watching = needed;
+            if needed {
+                return Some(Action::OpenWatch);
+            }
+            self.forget();
+            return Some(Action::CloseWatch);
+        }
+        match self.own.echo_missing(self.config.renew_period, now) {
+            Ok(false) => None,
+            Ok(true) => {
+                self.silence_from = now;
+                self.tell(Notice::WatchStuck);
+                self.wake_in(self.config.renew_period, now);
+                Some(Action::OpenWatch)
+            }
+            Err(left) => {
+                self.wake_in(left, now);
+                None
+            }
+        }
+    }
+
+    /// Looks at every claim that something has changed about.
+    pub(super) fn claims_step(&mut self, now: Now) {
+        while let Some((at, address)) = self.timers.first().copied().filter(|(at, _)| *at <= now.raw) {
+            self.timers.remove(&(at, address));
+            self.dirty.insert(address);
+        }
+        for address in std::mem::take(&mut self.dirty) {
+            self.claim_step(address, now);
+        }
+    }
+
+    fn claim_step(&mut self, address: IpAddr, now: Now) {
+        self.taking.remove(&address);
+        self.set_timer(address, None, now);
+        let hand = self.hands.entry(address).or_default();
+        if self.phase != Phase::Running || hand.in_flight.is_some() {
+            return;
+        }
+        if let Some(left) =
+            hand.hold_until.and_then(|at| at.checked_sub(now.raw)).filter(|left| !left.is_zero())
+        {
+            return self.set_timer(address, Some(left), now);
+        }
+        let (titled, releasing) = (hand.titled(), hand.releasing.is_some());
+        match (titled, self.wants.get(&address).cloned()) {
+            (true, None) => self.release(address),
+            (true, Some(want)) => self.keep(address, &want, now),
+            (false, _) if releasing => self.release(address),
+            (false, Some(want)) => self.try_take(address, &want, now),
+            (false, None) => self.collect(address, now),
+        }
+    }
+
+    /// Rule 9: whoever un-selects stops first; title is dead from here on. Sent again until something else is seen.
+    fn release(&mut self, address: IpAddr) {
+        if !self.room() {
+            self.taking.insert(address);
+            return;
+        }
+        let nonce = (self.ids)();
+        let Some(hand) = self.hands.get_mut(&address) else { return };
+        let bound = hand.title().or(hand.releasing);
+        let known = self.leases.claims.get(&address).and_then(|seen| seen.record.clone());
+        let Some((version, claim)) = known.filter(|(version, _)| Some(version.resource_version) == bound)
+        else {
+            hand.releasing = None;
+            return;
+        };
+        if hand.titled() {
+            hand.release_sent();
+            self.tell(Notice::Released { address });
+        }
+        let holder = Holder::Released { node: self.config.node.clone(), session: self.own.id.clone() };
+        self.replace_claim(version, Claim { holder, nonce, touched: false, ..claim });
+    }
+
+    /// Rule 5d: the holder keeps what the claim tells up to date.
+    fn keep(&mut self, address: IpAddr, want: &Want, now: Now) {
+        let Some((version, claim)) = self.leases.claims.get(&address).and_then(|seen| seen.record.clone())
+        else {
+            return;
+        };
+        if claim.services == want.services && claim.interfaces == want.interfaces {
+            return;
+        }
+        let nonce = (self.ids)();
+        let room = self.room() && self.fresh(now);
+        let Some(hand) = self.hands.get_mut(&address) else { return };
+        let left = hand.rewritten.map_or(Duration::ZERO, |at| REWRITE.saturating_sub(now.at_least_since(at)));
+        if hand.title() != Some(version.resource_version) {
+            return;
+        }
+        if !left.is_zero() || !room {
+            return self.set_timer(address, Some(left.max(REWRITE / 10)), now);
+        }
+        hand.rewritten = Some(now);
+        hand.take_sent(nonce.clone(), false);
+        let (services, interfaces) = (want.services.clone(), want.interfaces.clone());
+        self.replace_claim(version, Claim { nonce, services, interfaces, touched: false, ..claim });
+    }
+
+    fn try_take(&mut self, address: IpAddr, want: &Want, now: Now) {
+        if self.hands.get(&address).is_some_and(super::hand::Hand::awaits_event) {
+            return;
+        }
+        let me = Me { node: &self.config.node, session: &self.own.id };
+        let ground = match self.leases.judge(self.leases.claims.get(&address), me, now) {
+            Verdict::Take(ground) => ground,
+            Verdict::Wait(left) => return self.not_free(address, Some(left), now),
+            Verdict::Held | Verdict::Unsynced => return self.not_free(address, None, now),
+        };
+        let delay = rank::STEP * self.rank(address, want);
+        let Some(hand) = self.hands.get_mut(&address) else { return };
+        let free_since = *hand.free_since.get_or_insert(now);
+        let left = delay.saturating_sub(now.at_least_since(free_since));
+        if !left.is_zero() {
+            return self.set_timer(address, Some(left), now);
+        }
+        self.taking.insert(address);
+        if self.fresh(now) && self.room() {
+            self.take(address, want, ground, now);
+        }
+    }
+
+    /// Rule 1 has been looked at by the caller, rule 5 by the judge.
+    fn take(&mut self, address: IpAddr, want: &Want, ground: Ground, now: Now) {
+        let nonce = (self.ids)();
+        let seen = self.leases.claims.get(&address);
+        let version = seen.and_then(|seen| seen.record.as_ref()).map(|(version, _)| version.clone());
+        let transitions = seen.and_then(|seen| seen.transitions).map_or(0, |seen| seen.saturating_add(1));
+        let Some(hand) = self.hands.get_mut(&address) else { return };
+        hand.take_sent(nonce.clone(), version.is_none());
+        hand.ground = Some((ground, hand.free_since.unwrap_or(now)));
+        hand.free_since = None;
+        let claim = Claim {
+            address,
+            holder: Holder::Session { node: self.config.node.clone(), session: self.own.id.clone() },
+            duration_seconds: self.config.duration_seconds,
+            transitions,
+            nonce,
+            services: want.services.clone(),
+            interfaces: want.interfaces.clone(),
+            touched: false,
+        };
+        match version {
+            Some(version) => self.replace_claim(version, claim),
+            None => self.send_claim(Write::Create(Record::Claim(claim.clone())), claim),
+        }
+    }
+
+    /// Rule 9: a claim that nobody holds and nobody wants is deleted.
+    fn collect(&mut self, address: IpAddr, now: Now) {
+        let me = Me { node: &self.config.node, session: &self.own.id };
+        let Some(seen) = self.leases.claims.get(&address) else { return };
+        let Some((version, claim)) = &seen.record else { return };
+        let left = match self.leases.judge(Some(seen), me, now) {
+            Verdict::Take(_) => self.collection_in(claim, seen.received, now),
+            Verdict::Wait(left) => left,
+            Verdict::Held | Verdict::Unsynced => return,
+        };
+        if !left.is_zero() {
+            return self.set_timer(address, Some(left), now);
+        }
+        let (version, key) = (version.clone(), Key::Claim(address));
+        let id = self.flight(FlightKind::Collect, None);
+        self.writes.push((id, Write::Delete(version, key)));
+        self.set_timer(address, Some(self.leases.longest), now);
+    }
+
+    fn collection_in(&self, claim: &Claim, received: Now, now: Now) -> Duration {
+        let last = match &claim.holder {
+            Holder::Released { node, .. } | Holder::Session { node, .. } => Some(node),
+            Holder::Stranger => None,
+        };
+        let times = if last == Some(&self.config.node) { 1 } else { COLLECT_BY_OTHERS };
+        (self.leases.longest * times).saturating_sub(now.at_least_since(received))
+    }
+
+    fn not_free(&mut self, address: IpAddr, left: Option<Duration>, now: Now) {
+        if let Some(hand) = self.hands.get_mut(&address) {
+            hand.free_since = None;
+        }
+        self.set_timer(address, left, now);
+    }
+
+    /// The order of trying, over the living sessions of the nodes that a policy selects for this address.
+    fn rank(&self, address: IpAddr, want: &Want) -> u32 {
+        let sessions = self.leases.sessions.iter().filter(|(_, seen)| {
+            let session = seen.record.as_ref().map(|(_, session)| session);
+            session.is_some_and(|s| {
+                s.id.is_some() && s.policies.iter().any(|policy| want.policies.contains(policy))
+            })
+        });
+        rank::of(address, &self.config.node, sessions.map(|(node, _)| node.as_str()))
+    }
+
+    /// Whether anything of this process is left in a claim that it must see to.
+    fn holds_anything(&self) -> bool {
+        let mine = |claim: &Claim| match &claim.holder {
+            Holder::Session { session, .. } => self.own.is_mine(session),
+            Holder::Released { node, .. } => *node == self.config.node,
+            Holder::Stranger => false,
+        };
+        !self.flights.is_empty() || self.leases.claims.values().filter_map(|seen| seen.claim()).any(mine)
+    }
+
+    /// Without a watch nothing is known.
+    fn forget(&mut self) {
+        self.leases = super::Knowledge { longest: self.leases.longest, ..super::Knowledge::default() };
+        self.hands.clear();
+        self.timers.clear();
+        self.taking.clear();
+    }
+
+    fn room(&self) -> bool {
+        self.flights.len() < IN_FLIGHT
+    }
+
+    fn replace_claim(&mut self, version: Version, claim: Claim) {
+        self.send_claim(Write::Replace(version, Record::Claim(claim.clone())), claim);
+    }
+
+    fn send_claim(&mut self, write: Write, claim: Claim) {
+        let address = claim.address;
+        let id = self.flight(FlightKind::Claim(address), Some(Record::Claim(claim)));
+        if let Some(hand) = self.hands.get_mut(&address) {
+            hand.in_flight = Some(id);
+        }
+        self.writes.push((id, write));
+    }
+
+    pub(super) fn flight(&mut self, kind: FlightKind, record: Option<Record>) -> WriteId {
+        let id = WriteId(self.next_write);
+        self.next_write += 1;
+        self.flights.insert(id, Flight { kind, record });
+        id
+    }
+
+    fn set_timer(&mut self, address: IpAddr, left: Option<Duration>, now: Now) {
+        let Some(hand) = self.hands.get_mut(&address) else { return };
+        let at = left.map(|left| now.raw + left);
+        if let Some(old) = std::mem::replace(&mut hand.timer, at) {
+            self.timers.remove(&(old, address));
+        }
+        self.timers.extend(at.map(|at| (at, address)));
+    }
+}

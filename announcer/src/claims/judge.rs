@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Rule 5: when the claim on an address may be written, and what speaks against it. Pure reading of [`Knowledge`].
+
+use std::time::Duration;
+
+use gateherald_model::leases::{EndedBy, Holder};
+
+use super::knowledge::{ClaimSeen, Knowledge, LastHolder};
+use super::time::Now;
+
+/// Rule 8: so long other nodes leave the claims of a session that its own node ended to that node.
+const COURTESY: Duration = Duration::from_secs(1);
+
+/// Whether an address may be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// At once.
+    Take(Ground),
+    /// Not before so long from now, if nothing changes.
+    Wait(Duration),
+    /// Not while its holder's session is alive.
+    Held,
+    /// Not before the Leases are known.
+    Unsynced,
+}
+
+/// What entitles to a take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Ground {
+    /// Its holder gave it up (rule 5a).
+    Released,
+    /// Its holder's session is ended (rule 5b).
+    Ended(EndedBy),
+    /// Nobody can answer for it any more, by time alone (rule 5c).
+    WaitedOut,
+    /// It has no claim, and had none for long enough (rule 5).
+    Unclaimed,
+}
+
+impl Ground {
+    /// The name in logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Released => "released",
+            Self::Ended(EndedBy::Shutdown) => "shutdown",
+            Self::Ended(EndedBy::Lapse) => "lapse",
+            Self::Ended(EndedBy::Successor) => "successor",
+            Self::Ended(EndedBy::Observer) => "silence",
+            Self::WaitedOut => "waited-out",
+            Self::Unclaimed => "unclaimed",
+        }
+    }
+}
+
+/// Who judges: this node, under this session id.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Me<'a> {
+    pub(super) node: &'a str,
+    pub(super) session: &'a str,
+}
+
+impl Knowledge {
+    /// Judges the claim on an address that `me` has no title to.
+    pub(super) fn judge(&self, seen: Option<&ClaimSeen>, me: Me<'_>, now: Now) -> Verdict {
+        let Some(synced) = self.synced else { return Verdict::Unsynced };
+        let Some(seen) = seen else { return self.after(synced, Ground::Unclaimed, now) };
+        match seen.claim().map(|claim| &claim.holder) {
+            None => self.judge_missing(seen, synced, me, now),
+            Some(Holder::Released { .. }) if seen.released_by_holder() => Verdict::Take(Ground::Released),
+            Some(Holder::Released { .. } | Holder::Stranger) => {
+                self.after(seen.received, Ground::WaitedOut, now)
+            }
+            Some(Holder::Session { session, .. }) if session == me.session => {
+                self.after(seen.received, Ground::WaitedOut, now)
+            }
+            Some(Holder::Session { node, session }) => {
+                let trusted = !seen.odd && seen.claim().is_some_and(|claim| !claim.touched);
+                self.judge_holder(node, session, seen.received, trusted, me, now)
+            }
+        }
+    }
+
+    /// A missing claim: the last holder seen still counts, and nothing is created before the watch is old enough.
+    fn judge_missing(&self, seen: &ClaimSeen, synced: Now, me: Me<'_>, now: Now) -> Verdict {
+        let holder = match &seen.last {
+            None => Verdict::Take(Ground::Unclaimed),
+            Some(LastHolder { session, at, .. }) if session == me.session => {
+                self.after(*at, Ground::WaitedOut, now)
+            }
+            Some(LastHolder { session, node, at }) => {
+                self.judge_holder(node, session, *at, !seen.odd, me, now)
+            }
+        };
+        match (holder, self.after(synced, Ground::Unclaimed, now)) {
+            (Verdict::Take(_), creation) => creation,
+            (Verdict::Wait(one), Verdict::Wait(other)) => Verdict::Wait(one.max(other)),
+            (holder, _) => holder,
+        }
+    }
+
+    fn judge_holder(
+        &self,
+        node: &str,
+        session: &str,
+        since: Now,
+        trusted: bool,
+        me: Me<'_>,
+        now: Now,
+    ) -> Verdict {
+        let Some(synced) = self.synced else { return Verdict::Unsynced };
+        let Some(seen) = self.sessions.get(node) else {
+            return self.after(since.or_later(synced), Ground::WaitedOut, now);
+        };
+        if let Some(by) = seen.ended(session).filter(|_| trusted) {
+            return match &seen.last_ended {
+                Some((id, EndedBy::Lapse | EndedBy::Successor, at)) if id == session && node != me.node => {
+                    wait(*at, COURTESY, now).unwrap_or(Verdict::Take(Ground::Ended(by)))
+                }
+                _ => Verdict::Take(Ground::Ended(by)),
+            };
+        }
+        if seen.id() == Some(session) {
+            return Verdict::Held;
+        }
+        self.after(since.or_later(synced).or_later(seen.unnamed_since(session)), Ground::WaitedOut, now)
+    }
+
+    /// Rule 5c: D after `since`, with the largest D that anybody may be trusting in.
+    fn after(&self, since: Now, ground: Ground, now: Now) -> Verdict {
+        wait(since, self.longest, now).unwrap_or(Verdict::Take(ground))
+    }
+}
+
+fn wait(since: Now, length: Duration, now: Now) -> Option<Verdict> {
+    let left = length.saturating_sub(now.at_least_since(since));
+    (!left.is_zero()).then_some(Verdict::Wait(left))
+}

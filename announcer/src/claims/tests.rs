@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The production rules in random schedules: never two that may answer, and an owner for everything once faults stop.
+//!
+//! `GATEHERALD_MODEL_SEEDS=17..18` replays one seed, `0..100000` searches for long (`make model`).
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use super::{Config, ConfigError};
+
+mod world;
+
+use world::{Act, Setup, World};
+
+/// Schedules of a plain `make test`.
+const SEEDS: std::ops::Range<u64> = 0..1_500;
+const STEPS: usize = 400;
+
+fn seeds() -> std::ops::Range<u64> {
+    #[allow(clippy::disallowed_methods, reason = "a test's own knob")]
+    let Ok(text) = std::env::var("GATEHERALD_MODEL_SEEDS") else { return SEEDS };
+    let (from, to) = text.split_once("..").expect("GATEHERALD_MODEL_SEEDS is FROM..TO");
+    from.parse().unwrap()..to.parse().unwrap()
+}
+
+fn setup(seed: u64) -> Setup {
+    Setup {
+        seed,
+        nodes: 2 + usize::try_from(seed % 2).unwrap(),
+        addresses: 1 + u8::try_from(seed % 3).unwrap() / 2,
+        faults: true,
+    }
+}
+
+/// Runs a schedule as far as a violation.
+fn replay(setup: &Setup, schedule: &[Act]) -> Option<Vec<Act>> {
+    let mut world = World::new(setup.clone());
+    let mut done = Vec::new();
+    for act in schedule {
+        if world.step(act) {
+            done.push(act.clone());
+        }
+        if world.violation().is_some() {
+            return Some(done);
+        }
+    }
+    None
+}
+
+/// Leaves out whatever is not needed for the violation.
+fn shortened(setup: &Setup, mut schedule: Vec<Act>) -> Vec<Act> {
+    let mut size = schedule.len() / 2;
+    while size > 0 {
+        let (mut at, mut hit) = (0, false);
+        while at < schedule.len() {
+            let without = [&schedule[..at], &schedule[(at + size).min(schedule.len())..]].concat();
+            match replay(setup, &without) {
+                Some(shorter) => (schedule, hit) = (shorter, true),
+                None => at += size,
+            }
+        }
+        size = if hit && size == 1 { 1 } else { size / 2 };
+    }
+    schedule
+}
+
+fn story(setup: &Setup, schedule: &[Act]) -> String {
+    let mut world = World::new(setup.clone());
+    let mut lines = vec![format!("{setup:?}")];
+    for act in schedule {
+        world.step(act);
+        let address = World::address(0);
+        lines.push(format!(
+            "  t={:<6} {:40} may answer: {:?}",
+            world.now,
+            format!("{act:?}"),
+            world.answering(address)
+        ));
+    }
+    lines.push(format!("  {:?}", world.violation()));
+    lines.join("\n")
+}
+
+#[test]
+fn never_two_may_answer_at_one_instant() {
+    let (mut steps, mut owned, mut changes) = (0_usize, 0_usize, 0_usize);
+    for seed in seeds() {
+        let setup = setup(seed);
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut world = World::new(setup.clone());
+        let (mut schedule, mut owner) = (Vec::new(), None);
+        for _ in 0..STEPS {
+            let act = world.choose(&mut random);
+            world.step(&act);
+            schedule.push(act);
+            if let Some((address, who)) = world.violation() {
+                let short = shortened(&setup, schedule);
+                panic!(
+                    "seed {seed}: {address} has two owners, {who:?}; {} steps:\n{}",
+                    short.len(),
+                    story(&setup, &short)
+                );
+            }
+            let now = world.answering(World::address(0)).first().copied();
+            steps += 1;
+            owned += usize::from(now.is_some());
+            if now.is_some() && now != owner {
+                changes += usize::from(owner.is_some());
+                owner = now;
+            }
+        }
+    }
+    println!("{steps} steps, {owned} with an owner, {changes} changes of owner");
+    assert!(owned > steps / 10 && changes > seeds().count() / 20, "the schedules hardly exercise ownership");
+}
+
+/// Faults first, then none: everything that anybody wants has an owner again within a bound.
+#[test]
+fn once_faults_stop_every_wanted_address_has_one_owner() {
+    // Three seconds is the longest D of the world; the rules wait for it several times over at the worst: a foreign
+    // predecessor's silence, then a holder's, then a claim without evidence, then a creation.
+    const BOUND_MILLIS: u64 = 30_000;
+    for seed in seeds().step_by(5) {
+        let setup = setup(seed);
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut world = World::new(setup.clone());
+        for _ in 0..STEPS {
+            let act = world.choose(&mut random);
+            world.step(&act);
+        }
+        world.one_per_node();
+        world.calm(BOUND_MILLIS, |world| assert_eq!(world.violation(), None, "seed {seed}"));
+        for address in (0..setup.addresses).map(World::address) {
+            let wanted = world.processes.iter().any(|p| p.alive && p.wants.contains(&address));
+            assert_eq!(
+                world.answering(address).len(),
+                usize::from(wanted),
+                "seed {seed}: {address}, wanted: {wanted}\n{}",
+                world.picture()
+            );
+        }
+    }
+}
+
+/// The API server's load depends on the holders, not on what they hold.
+#[test]
+fn a_holder_costs_one_write_a_period_however_much_it_holds() {
+    let writes = |addresses| {
+        let mut world = World::new(Setup { seed: 4, nodes: 3, addresses, faults: false });
+        world.calm(20_000, |_| {});
+        let before = world.requests;
+        world.calm(60_000, |world| assert_eq!(world.violation(), None));
+        let held = (0..addresses).map(World::address).filter(|a| world.answering(*a).len() == 1).count();
+        assert_eq!(held, usize::from(addresses));
+        world.requests - before
+    };
+    let (few, many) = (writes(12), writes(100));
+    assert!(many <= few + few / 5, "{few} writes a minute with 12 addresses, {many} with 100");
+}
+
+#[test]
+fn addresses_spread_over_the_nodes_at_a_cold_start() {
+    let mut world = World::new(Setup { seed: 4, nodes: 3, addresses: 120, faults: false });
+    world.calm(20_000, |world| assert_eq!(world.violation(), None));
+    let mut held = [0_usize; 3];
+    for address in (0..120).map(World::address) {
+        for n in world.answering(address) {
+            held[n] += 1;
+        }
+    }
+    assert_eq!(held.iter().sum::<usize>(), 120);
+    assert!(held.iter().all(|held| *held <= 54), "none above 45%: {held:?}");
+}
+
+#[test]
+fn times_that_cannot_be_safe_are_refused_with_what_would_do() {
+    let config = |duration_seconds, millis| Config {
+        node: "n".into(),
+        duration_seconds,
+        renew_period: Duration::from_millis(millis),
+    };
+    assert_eq!(config(4, 1_000).validate(), Ok(()));
+    assert_eq!(config(4, 0).validate(), Err(ConfigError::ZeroPeriod));
+    let text = config(4, 1_300).validate().unwrap_err().to_string();
+    assert!(text.contains("lengthen leaseDuration to 5 s"), "{text}");
+    assert!(config(1, 250).validate().is_ok() && config(1, 251).validate().is_err());
+}
+
+#[test]
+fn the_world_is_the_same_for_the_same_seed() {
+    let run = || {
+        let mut random = StdRng::seed_from_u64(9);
+        let mut world = World::new(setup(9));
+        let acts: Vec<Act> = (0..STEPS)
+            .map(|_| {
+                let act = world.choose(&mut random);
+                world.step(&act);
+                act
+            })
+            .collect();
+        let owners: Vec<(IpAddr, Vec<usize>)> =
+            (0..2).map(World::address).map(|address| (address, world.answering(address))).collect();
+        (acts, owners)
+    };
+    assert_eq!(run(), run());
+}
