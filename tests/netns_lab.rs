@@ -65,6 +65,20 @@ fn a_cut_link_takes_the_lan_away_and_leaves_the_management_network() -> anyhow::
 }
 
 #[test]
+fn an_isolated_node_keeps_its_carrier_and_hears_nothing() -> anyhow::Result<()> {
+    gateherald_lab::run(async |lab| {
+        let lan = lab.lan("alone")?;
+        let node = lan.add_node().await?;
+        lan.client().ask(node.ip(), LONG).await?;
+        node.isolate()?;
+        assert!(node.netns().ip("-o link show ens18")?.contains("LOWER_UP"));
+        assert!(lan.client().ask(node.ip(), Duration::from_millis(300)).await.is_err());
+        node.rejoin()?;
+        lan.client().ask(node.ip(), LONG).await.map(drop)
+    })
+}
+
+#[test]
 fn arping_of_iputils_agrees_with_the_capture() -> anyhow::Result<()> {
     gateherald_lab::run(async |lab| {
         let lan = lab.lan("arping")?;

@@ -151,6 +151,13 @@ impl Segment {
     pub(crate) fn set_link(&self, port: &Port, up: bool) -> anyhow::Result<()> {
         self.netns.ip(&format!("link set {} {}", port.name, if up { "up" } else { "down" })).map(drop)
     }
+
+    /// Takes the port out of the bridge, or puts it back: nothing passes, and the carrier stays.
+    pub(crate) fn set_member(&self, port: &Port, member: bool) -> anyhow::Result<()> {
+        self.netns
+            .ip(&format!("link set {} {}", port.name, if member { "master br0" } else { "nomaster" }))
+            .map(drop)
+    }
 }
 
 /// A host on a LAN that is not a node.

@@ -126,6 +126,22 @@ impl Node {
         self.segment.set_link(&self.port, true)
     }
 
+    /// Cuts the LAN off silently: frames go nowhere, and the interface keeps its carrier.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn isolate(&self) -> anyhow::Result<()> {
+        self.segment.set_member(&self.port, false)
+    }
+
+    /// Ends what [`Node::isolate`] began.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn rejoin(&self) -> anyhow::Result<()> {
+        self.segment.set_member(&self.port, true)
+    }
+
     /// Takes the management interface down, or up: without it the node does not reach the API server.
     ///
     /// # Errors
