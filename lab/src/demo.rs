@@ -12,7 +12,7 @@ use crate::binaries::Binaries;
 use crate::control_plane::Options;
 use crate::harness::{Lab, run_alone, until_stopped};
 use crate::look;
-use narrator::{Narrator, say};
+use narrator::Narrator;
 use stage::Stage;
 
 /// Tells the story. The exit code is 0 only if everything in it was as told.
@@ -23,15 +23,17 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let mut narrator = Narrator::new();
     narrator.title("Gateherald: from a label on a Gateway to an answer on the wire")?;
     Binaries::prepare()?;
-    say(
+    narrator.say(
         "Starting a Kubernetes control plane (etcd, kube-apiserver, kube-controller-manager) in a network namespace, \
          with the Gateway API and the chart installed, at first without its webhook.",
     )?;
     // The story begins without the webhook; its second chapter installs it.
     let options = Options { chart: Some(vec!["webhook.enabled=false".to_owned()]), ..Options::default() };
     run_alone(&options, async |lab| {
+        let version = lab.client().apiserver_version().await?.git_version;
+        narrator.step(&format!("control plane ready ({version})"))?;
+        narrator.step("three announcers start; they watch for 15 s whether Cilium itself announces")?;
         let stage = Stage::set(lab).await?;
-        narrator.step(&format!("control plane ready ({})", stage.version))?;
         let outcome = tokio::select! {
             outcome = tell(&stage, &mut narrator) => outcome,
             stopped = until_stopped() => stopped.and(Err(anyhow::anyhow!("interrupted"))),

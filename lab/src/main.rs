@@ -5,16 +5,19 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use gateherald_lab::args::{Args, Command};
-use gateherald_lab::binaries::Binaries;
-use gateherald_lab::{demo, up};
+use gateherald_lab::{binaries::Binaries, demo, up};
 
-fn main() -> anyhow::Result<ExitCode> {
+fn main() -> ExitCode {
     // The API server refuses while it starts and the lab asks again: that is no news.
     let filter = "warn,kube_client::client::builder=off";
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).init();
-    match Args::parse().command {
+    let outcome = match Args::parse().command {
         Command::Build => Binaries::prepare().map(|_| ExitCode::SUCCESS),
         Command::Up(args) => up::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Demo(args) => demo::run(&args),
-    }
+    };
+    outcome.unwrap_or_else(|error| {
+        tracing::error!("{error:#}");
+        ExitCode::FAILURE
+    })
 }

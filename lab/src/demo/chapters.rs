@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use kube::ResourceExt;
 
-use super::narrator::{Narrator, say};
+use super::narrator::Narrator;
 use super::stage::{GATEWAY, LABEL, POLICY, SERVICE, Stage, is_in_the_right_pool};
 use crate::chart::{self, NAMESPACE};
 use crate::frame::{Mac, Tenure, tenures};
@@ -24,21 +24,22 @@ const STEADY: usize = 40;
 /// Who is there.
 pub(super) async fn setting(stage: &Stage<'_>, narrator: &mut Narrator) -> anyhow::Result<()> {
     narrator.chapter("The setting")?;
-    say(
+    narrator.say(
         "Three nodes share a LAN, 192.168.99.0/24, and a client is on it too. An announcer runs on each node, with \
          exactly the rights that the chart grants. A stand-in for Cilium's Gateway controller generates Services, and a \
          stand-in for its LB-IPAM gives them addresses: from mdhlabs-pool (192.168.99.128/25) if they carry the label \
          mdhlabs-arp=enable when they are created, else from a default pool.",
     )?;
     show(stage, narrator, "get nodes").await?;
-    say("Somebody has written this policy: announce what carries the label, from workers, on ens18.")?;
+    narrator
+        .say("Somebody has written this policy: announce what carries the label, from workers, on ens18.")?;
     narrator.command("cat mdhlabs-layer2-policy.yaml", POLICY)
 }
 
 /// The problem: the controller does not copy the label.
 pub(super) async fn without_the_webhook(stage: &Stage<'_>, narrator: &mut Narrator) -> anyhow::Result<()> {
     narrator.chapter("Without the webhook: a silent address")?;
-    say("The label is on the Gateway, where a person would put it.")?;
+    narrator.say("The label is on the Gateway, where a person would put it.")?;
     stage.lab.apply(GATEWAY).await?;
     narrator.command(
         "kubectl apply -f gateway.yaml",
@@ -54,7 +55,7 @@ pub(super) async fn without_the_webhook(stage: &Stage<'_>, narrator: &mut Narrat
     let silent = !arping(stage, narrator, vip).await?;
     narrator.check(silent, &format!("and nobody answers for {vip}"))?;
 
-    say("\nUntil somebody adds the label by hand…")?;
+    narrator.say("Until somebody adds the label by hand…")?;
     let label = format!("{}={}", LABEL.0, LABEL.1);
     let command = ["label", "service", "-n", "prod", SERVICE, &label];
     narrator.command(&format!("kubectl {}", command.join(" ")), &stage.lab.kubectl(&command).await?)?;
@@ -65,7 +66,7 @@ pub(super) async fn without_the_webhook(stage: &Stage<'_>, narrator: &mut Narrat
         &format!("by hand it works: {} answers, though for an address of the wrong pool", holder.name()),
     )?;
 
-    say("\n…and only until the Service is created again.")?;
+    narrator.say("…and only until the Service is created again.")?;
     let (created, vip) = stage.recreate(&service).await?;
     narrator.command(
         &format!("kubectl delete service -n prod {SERVICE}"),
@@ -116,7 +117,7 @@ pub(super) async fn the_holder_stops(stage: &Stage<'_>, narrator: &mut Narrator)
     narrator.chapter("The holder stops")?;
     let (_, vip) = stage.service(None).await?;
     let holder = stage.holder(vip).await?;
-    say(&format!(
+    narrator.say(&format!(
         "The client asks every {} ms who has {vip}, a capture on the LAN takes the times, and the announcer on {} is told \
          to stop, as a rolling update would.",
         ASKING.as_millis(),
@@ -192,7 +193,7 @@ async fn answered_by(
 }
 
 /// Runs and shows arping; whether somebody answered.
-async fn arping(stage: &Stage<'_>, narrator: &Narrator, vip: Ipv4Addr) -> anyhow::Result<bool> {
+async fn arping(stage: &Stage<'_>, narrator: &mut Narrator, vip: Ipv4Addr) -> anyhow::Result<bool> {
     let output = stage.arping(vip).await?;
     let text = String::from_utf8_lossy(&output.stdout);
     narrator.command(&format!("arping -I eth0 -c 2 -w 3 {vip}   # on the client"), &text)?;
@@ -200,7 +201,7 @@ async fn arping(stage: &Stage<'_>, narrator: &Narrator, vip: Ipv4Addr) -> anyhow
 }
 
 /// Runs and shows a kubectl command.
-async fn show(stage: &Stage<'_>, narrator: &Narrator, command: &str) -> anyhow::Result<()> {
+async fn show(stage: &Stage<'_>, narrator: &mut Narrator, command: &str) -> anyhow::Result<()> {
     let args: Vec<&str> = command.split_ascii_whitespace().collect();
     narrator.command(&format!("kubectl {command}"), &stage.lab.kubectl(&args).await?)
 }

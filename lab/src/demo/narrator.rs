@@ -18,11 +18,19 @@ pub(super) struct Narrator {
     start: Instant,
     chapter: usize,
     checks: Vec<(bool, String)>,
+    /// Whether the last line is a blank one.
+    blank: bool,
 }
 
 impl Narrator {
     pub(super) fn new() -> Self {
-        Self { colours: settings::colours(), start: Instant::now(), chapter: 0, checks: Vec::new() }
+        Self {
+            colours: settings::colours(),
+            start: Instant::now(),
+            chapter: 0,
+            checks: Vec::new(),
+            blank: false,
+        }
     }
 
     pub(super) fn title(&self, text: &str) -> anyhow::Result<()> {
@@ -33,27 +41,39 @@ impl Narrator {
     pub(super) fn chapter(&mut self, title: &str) -> anyhow::Result<()> {
         self.chapter += 1;
         let time = self.paint("2", &format!("[{:>3} s]", self.start.elapsed().as_secs()));
-        line(&format!("\n{} {time}\n", self.paint("1;36", &format!("{}. {title}", self.chapter))))
+        self.apart()?;
+        line(&format!("{} {time}", self.paint("1;36", &format!("{}. {title}", self.chapter))))?;
+        self.apart_next()
+    }
+
+    /// A paragraph.
+    pub(super) fn say(&mut self, text: &str) -> anyhow::Result<()> {
+        self.apart()?;
+        line(&wrap(text))?;
+        self.apart_next()
     }
 
     /// Something happened.
-    pub(super) fn step(&self, text: &str) -> anyhow::Result<()> {
+    pub(super) fn step(&mut self, text: &str) -> anyhow::Result<()> {
+        self.blank = false;
         line(&format!("  {} {text}", self.paint("2", "·")))
     }
 
     /// A command and what it wrote.
-    pub(super) fn command(&self, command: &str, output: &str) -> anyhow::Result<()> {
+    pub(super) fn command(&mut self, command: &str, output: &str) -> anyhow::Result<()> {
+        self.apart()?;
         line(&format!("  {} {}", self.paint("33", "$"), self.paint("33", command)))?;
         for text in output.trim_end().lines() {
             line(&format!("    {}", text.trim_end()))?;
         }
-        line("")
+        self.apart_next()
     }
 
     /// A claim of the story, and whether it is true.
     pub(super) fn check(&mut self, held: bool, claim: &str) -> anyhow::Result<()> {
         let mark = if held { self.paint("1;32", "✔") } else { self.paint("1;31", "✘") };
         self.checks.push((held, claim.to_owned()));
+        self.blank = false;
         line(&format!("  {mark} {claim}"))
     }
 
@@ -99,14 +119,19 @@ impl Narrator {
         line("")
     }
 
+    /// Sets what follows apart from what was printed.
+    fn apart(&mut self) -> anyhow::Result<()> {
+        if self.blank { Ok(()) } else { self.apart_next() }
+    }
+
+    fn apart_next(&mut self) -> anyhow::Result<()> {
+        self.blank = true;
+        line("")
+    }
+
     fn paint(&self, code: &str, text: &str) -> String {
         if self.colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
-}
-
-/// A paragraph.
-pub(super) fn say(text: &str) -> anyhow::Result<()> {
-    line(&format!("{}\n", wrap(text)))
 }
 
 fn line(text: &str) -> anyhow::Result<()> {

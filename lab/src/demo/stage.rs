@@ -37,8 +37,6 @@ pub(super) const GATEWAY: &str = include_str!("gateway.yaml");
 /// What is on stage. Fields are dropped in this order.
 pub(super) struct Stage<'a> {
     pub(super) lab: &'a Lab,
-    /// What the API server calls itself.
-    pub(super) version: String,
     pub(super) announcers: Vec<(String, Announcer)>,
     webhooks: Mutex<Vec<Webhook>>,
     _standins: [Running; 2],
@@ -65,13 +63,12 @@ impl<'a> Stage<'a> {
         }
         let controller = GatewayController::new(lab.client(), UpdateStyle::MergeLabels).run("cilium");
         let allocator = address_allocator::run(lab.client(), pools());
-        let mut announcers = Vec::new();
-        for node in &nodes {
-            announcers.push((node.name().to_owned(), node.run_announcer(&[]).await?));
-        }
-        let version = lab.kubectl(&["version", "-o", "jsonpath={.serverVersion.gitVersion}"]).await?;
+        let running = nodes.iter().map(async |node| {
+            Ok::<_, anyhow::Error>((node.name().to_owned(), node.run_announcer(&[]).await?))
+        });
+        let announcers = futures::future::try_join_all(running).await?;
         let webhooks = Mutex::default();
-        Ok(Self { lab, version, announcers, webhooks, _standins: [controller, allocator], nodes, lan })
+        Ok(Self { lab, announcers, webhooks, _standins: [controller, allocator], nodes, lan })
     }
 
     /// Lets webhook replicas live as long as the stage.
