@@ -3,7 +3,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::Context;
 use gateherald_runtime::{
     backoff::Backoff,
     kubernetes::Trouble,
@@ -13,7 +12,6 @@ use gateherald_runtime::{
 };
 use jiff::Timestamp;
 use kube::Client;
-use rustls::crypto::CryptoProvider;
 use tokio::{sync::watch, time::sleep};
 use tracing::info;
 
@@ -124,8 +122,7 @@ impl LeafTask {
     /// Signs a leaf and serves it.
     fn serve(&self, slots: &Slots, now: Timestamp) -> anyhow::Result<Validity> {
         let leaf = slots.current.issue(&self.server_name, now)?;
-        let provider = CryptoProvider::get_default().context("no crypto provider is installed")?;
-        self.resolver.serve(&leaf, provider)?;
+        self.resolver.serve(&leaf)?;
         self.metrics.ca_expires(slots.current.validity().not_after);
         self.metrics.leaf_expires(leaf.validity.not_after);
         info!(server_name = self.server_name, not_after = %leaf.validity.not_after, "serving a new certificate");

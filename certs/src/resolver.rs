@@ -19,8 +19,17 @@ pub struct Resolver {
 }
 
 impl Resolver {
+    /// Serves this leaf from the start.
+    pub fn serving(leaf: &Leaf) -> Result<Self, rustls::Error> {
+        let resolver = Self::default();
+        resolver.serve(leaf)?;
+        Ok(resolver)
+    }
+
     /// Serves this leaf from the next handshake on.
-    pub(crate) fn serve(&self, leaf: &Leaf, provider: &CryptoProvider) -> Result<(), rustls::Error> {
+    pub(crate) fn serve(&self, leaf: &Leaf) -> Result<(), rustls::Error> {
+        let missing = || rustls::Error::General("no crypto provider is installed".into());
+        let provider = CryptoProvider::get_default().ok_or_else(missing)?;
         let key = CertifiedKey::from_der(vec![leaf.certificate.clone()], leaf.key.clone_key(), provider)?;
         self.live.store(Some(Arc::new(key)));
         Ok(())

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The command line; nothing else reads flags or the environment.
+
+use std::net::SocketAddr;
+
+use clap::{Parser, ValueEnum};
+use gateherald_runtime::{kubernetes::KubeArgs, logging::LogArgs};
+
+/// Copies the labels of Gateways onto the Services that their controllers generate.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "gateherald-webhook", version)]
+pub struct Args {
+    /// Address of the admission port (TLS)
+    #[arg(long, default_value = "0.0.0.0:8443", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+
+    /// Address of the admin port (/live, /ready, /metrics)
+    #[arg(long, default_value = "0.0.0.0:9470", value_name = "ADDRESS")]
+    pub admin_listen: SocketAddr,
+
+    /// Namespace of the release
+    #[arg(long, env = "POD_NAMESPACE")]
+    pub namespace: String,
+
+    /// Service by which the API server reaches this program
+    #[arg(long, default_value = "gateherald-webhook", value_name = "NAME")]
+    pub service_name: String,
+
+    /// `MutatingWebhookConfiguration` whose CA bundle this program keeps
+    #[arg(long, default_value = "gateherald-webhook", value_name = "NAME")]
+    pub webhook_configuration: String,
+
+    /// `ConfigMap` that owns what this program creates
+    #[arg(long, default_value = "gateherald-owner", value_name = "NAME")]
+    pub owner_configmap: String,
+
+    /// Secret that holds the CA; created when missing
+    #[arg(long, default_value = "gateherald-webhook-ca", value_name = "NAME")]
+    pub ca_secret: String,
+
+    /// Which reviews get an audit line on stdout
+    #[arg(long, value_enum, default_value_t = AuditArg::Changes, value_name = "WHICH")]
+    pub audit: AuditArg,
+
+    /// The API server.
+    #[command(flatten)]
+    pub kube: KubeArgs,
+
+    /// The diagnostic log.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// Which reviews get an audit line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AuditArg {
+    /// Those that changed something or could not.
+    Changes,
+    /// Those of every Service that a Gateway owns.
+    All,
+}

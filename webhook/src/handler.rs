@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One review: from the decoded request to the response, with at most one question to the API server.
+
+use std::{borrow::Cow, sync::Arc};
+
+use gateherald_model::{
+    injection::{Decision, Knowledge, Lookup, Outcome, decide, lookup},
+    labels::Rules,
+    metadata::OwnerReference,
+    owner::Gateway,
+    patch,
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
+
+use crate::{
+    audit::{Conclusion, Trail},
+    budget::Budget,
+    io::gateways::Gateways,
+    metrics::Metrics,
+    review::{Response, Review},
+};
+
+/// Longest warning that the API server passes on.
+const WARNING_CHARS: usize = 120;
+
+/// Asks the API server for one Gateway.
+pub trait Ask: Send + Sync + 'static {
+    /// The Gateway of this name now; `None` when there is none; the error is for people.
+    fn ask(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> impl Future<Output = Result<Option<Gateway>, String>> + Send;
+}
+
+/// What reviews share.
+#[derive(Debug)]
+pub struct Handler<A> {
+    /// Which labels.
+    pub rules: Rules,
+    /// The Gateways that are known.
+    pub gateways: Arc<Gateways>,
+    /// Whether `gateways` has been complete once.
+    pub synced: watch::Receiver<bool>,
+    /// For those that are not known.
+    pub ask: A,
+    /// Where reviews are recorded.
+    pub trail: Trail,
+    /// Where reviews are counted.
+    pub metrics: Metrics,
+}
+
+/// The Gateways are not known yet: try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotSynced;
+
+/// What could be learned of a Gateway.
+enum Found {
+    Gateway(Arc<Gateway>),
+    Missing,
+    Failed(Cow<'static, str>),
+}
+
+impl<A: Ask> Handler<A> {
+    /// Answers a review.
+    pub async fn answer(&self, review: &Review<'_>, budget: Budget) -> Result<Vec<u8>, NotSynced> {
+        let (gateway, found) = match lookup(&review.service) {
+            Lookup::NoOwner => (None, Found::Missing),
+            Lookup::OptedOut(owner) => (Some(owner.name.as_str()), Found::Missing),
+            Lookup::Gateway(owner) => (Some(owner.name.as_str()), self.find(review, owner, budget).await?),
+        };
+        let (known, error) = match &found {
+            Found::Gateway(gateway) => (Knowledge::Exists(gateway), None),
+            Found::Missing => (Knowledge::Missing, None),
+            Found::Failed(reason) => (Knowledge::Unknown, Some(&**reason)),
+        };
+        let decision = decide(&self.rules, &review.service, review.old.as_ref(), known);
+        Ok(self.conclude(&Conclusion { review, gateway, decision: &decision, error }, budget))
+    }
+
+    async fn find(
+        &self,
+        review: &Review<'_>,
+        owner: &OwnerReference,
+        budget: Budget,
+    ) -> Result<Found, NotSynced> {
+        self.wait_for_sync(budget).await?;
+        if let Some(gateway) = self.gateways.get(&review.namespace, &owner.name)
+            && gateway.uid == owner.uid
+        {
+            return Ok(Found::Gateway(gateway));
+        }
+        // Unknown, or known by another uid: the cache may lag behind a controller that was faster.
+        let deadline = budget.lookup_deadline(Instant::now());
+        let asked = timeout_at(deadline, self.ask.ask(&review.namespace, &owner.name)).await;
+        let (result, found) = match asked {
+            Ok(Ok(Some(gateway))) => ("found", Found::Gateway(Arc::new(gateway))),
+            Ok(Ok(None)) => ("missing", Found::Missing),
+            Ok(Err(reason)) => ("error", Found::Failed(reason.into())),
+            Err(_) => ("timeout", Found::Failed("the API server did not answer in time".into())),
+        };
+        self.metrics.looked_up(result);
+        Ok(found)
+    }
+
+    async fn wait_for_sync(&self, budget: Budget) -> Result<(), NotSynced> {
+        if *self.synced.borrow() {
+            return Ok(());
+        }
+        let mut synced = self.synced.clone();
+        match timeout_at(budget.sync_deadline(), synced.wait_for(|synced| *synced)).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(NotSynced),
+        }
+    }
+
+    fn conclude(&self, conclusion: &Conclusion<'_>, budget: Budget) -> Vec<u8> {
+        let Conclusion { review, decision, .. } = conclusion;
+        let patch = patch::operations(&review.service, decision);
+        let response = Response {
+            uid: &review.uid,
+            patch: &patch,
+            warnings: warning(decision).into_iter().collect(),
+            audit_annotations: conclusion.annotations(),
+        };
+        // Strings and maps of strings always have a JSON form; a body the API server can't read fails open.
+        let body = response.encode().unwrap_or_default();
+        let took = budget.started.elapsed();
+        self.metrics.review_ends(decision.outcome, took);
+        decision.skipped.iter().for_each(|skipped| self.metrics.skipped(skipped.reason));
+        self.trail.note(conclusion, u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        body
+    }
+
+    /// Counts a review that got no answer.
+    pub fn refused(&self, outcome: Outcome, budget: Budget) {
+        self.metrics.review_ends(outcome, budget.started.elapsed());
+    }
+}
+
+/// What the user is told when this request removed what it then got back.
+fn warning(decision: &Decision) -> Option<String> {
+    let first = decision.reinjected.first()?;
+    let others = decision.reinjected.len() - 1;
+    let more = if others > 0 { format!(" (+{others})") } else { String::new() };
+    let (before, after) =
+        ("Gateherald put back ", " of the Gateway; opt out: annotation gateherald.io/inject=false");
+    let room = WARNING_CHARS - before.len() - after.len() - more.len();
+    let key: String = if first.len() <= room {
+        first.clone()
+    } else {
+        // Keys are ASCII, or they would not have been injected.
+        first.chars().take(room - 2).chain("..".chars()).collect()
+    };
+    Some(format!("{before}{key}{more}{after}"))
+}
+
+#[cfg(test)]
+mod tests;

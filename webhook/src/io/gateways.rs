@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The Gateways: a cache by metadata watch, reduced to what decides, and a look-up of a single one.
+
+use std::{
+    collections::HashMap,
+    pin::pin,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use anyhow::bail;
+use futures::StreamExt;
+use gateherald_model::{
+    metadata::Metadata,
+    owner::{GATEWAY_GROUP, GATEWAY_KIND, GATEWAY_RESOURCE, Gateway},
+};
+use gateherald_runtime::{
+    backoff::Backoff,
+    kubernetes::{Problem, Trouble, explain, explain_watch},
+    readiness::Handle,
+    shutdown::Shutdown,
+    tasks::TaskResult,
+};
+use kube::{
+    Api, Client,
+    api::{ApiResource, DynamicObject, PartialObjectMeta},
+    core::GroupVersionKind,
+    runtime::{
+        WatchStreamExt,
+        watcher::{self, Event, watcher},
+    },
+};
+use tokio::sync::watch;
+
+use crate::{handler::Ask, metrics::Metrics};
+
+type ByName = HashMap<String, Arc<Gateway>>;
+type ByNamespace = HashMap<String, ByName>;
+
+/// The Gateways that are known. Written by [`Watch`] alone; the lock is held for one map operation.
+#[derive(Debug, Default)]
+pub struct Gateways {
+    by_namespace: RwLock<ByNamespace>,
+}
+
+impl Gateways {
+    /// The Gateway of this name, if it is known.
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<Gateway>> {
+        let known = self.by_namespace.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(namespace)?.get(name).cloned()
+    }
+
+    /// How many are known.
+    pub fn len(&self) -> usize {
+        self.by_namespace.read().unwrap_or_else(PoisonError::into_inner).values().map(HashMap::len).sum()
+    }
+
+    /// Whether none is known.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(crate) fn replace(&self, all: ByNamespace) {
+        *self.by_namespace.write().unwrap_or_else(PoisonError::into_inner) = all;
+    }
+
+    fn change(&self, change: impl FnOnce(&mut ByNamespace)) {
+        change(&mut self.by_namespace.write().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// Fills [`Gateways`].
+#[derive(Debug)]
+pub struct Watch {
+    /// What is filled.
+    pub gateways: Arc<Gateways>,
+    /// Set once the first list is complete.
+    pub synced: watch::Sender<bool>,
+    /// The readiness part.
+    pub handle: Handle,
+    /// For the number of objects.
+    pub metrics: Metrics,
+}
+
+impl Watch {
+    /// Watches until the process stops.
+    pub async fn run(self, client: Client, shutdown: Shutdown) -> TaskResult {
+        let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(client, &resource());
+        let mut events = pin!(watcher(api, watcher::Config::default()).backoff(Backoff::default()));
+        let mut listing = ByNamespace::new();
+        let mut trouble = Trouble::new("gateways");
+        loop {
+            tokio::select! {
+                () = shutdown.stopping() => return Ok(()),
+                event = events.next() => match event {
+                    Some(Ok(event)) => {
+                        if matches!(event, Event::InitDone) {
+                            trouble.over();
+                        }
+                        self.see(event, &mut listing);
+                    }
+                    Some(Err(error)) => self.failed(&error, &mut trouble),
+                    None => bail!("the watch of {GATEWAY_RESOURCE} ended"),
+                },
+            }
+        }
+    }
+
+    fn see(&self, event: Event<PartialObjectMeta<DynamicObject>>, listing: &mut ByNamespace) {
+        match event {
+            Event::Init => return listing.clear(),
+            Event::InitApply(object) => return insert(listing, object),
+            Event::InitDone => {
+                self.gateways.replace(std::mem::take(listing));
+                self.synced.send_replace(true);
+                self.handle.ready();
+            }
+            Event::Apply(object) => self.gateways.change(|known| insert(known, object)),
+            Event::Delete(object) => self.gateways.change(|known| remove(known, object)),
+        }
+        self.metrics.cached(self.gateways.len());
+    }
+
+    fn failed(&self, error: &watcher::Error, trouble: &mut Trouble) {
+        if is_missing(error) {
+            let reason = format!("waiting for the Gateway API CRDs ({GATEWAY_RESOURCE})");
+            trouble.note(&reason);
+            self.handle.waiting(reason);
+            return;
+        }
+        let reason = explain_watch(GATEWAY_RESOURCE, error);
+        trouble.note(&reason);
+        // What is known stays useful while the watch is away: a Gateway that it lacks is asked for.
+        if !*self.synced.borrow() {
+            self.handle.waiting(reason);
+        }
+    }
+}
+
+/// Asks the API server for single Gateways.
+#[derive(Clone)]
+pub struct LiveLookup {
+    client: Client,
+    resource: ApiResource,
+}
+
+impl LiveLookup {
+    /// Sends nothing yet.
+    pub fn new(client: Client) -> Self {
+        Self { client, resource: resource() }
+    }
+}
+
+impl Ask for LiveLookup {
+    async fn ask(&self, namespace: &str, name: &str) -> Result<Option<Gateway>, String> {
+        let api: Api<PartialObjectMeta<DynamicObject>> =
+            Api::namespaced_with(self.client.clone(), namespace, &self.resource);
+        let found = api.get_opt(name).await.map_err(|error| explain("get", GATEWAY_RESOURCE, &error))?;
+        Ok(found.map(|object| Metadata::from(object.metadata).into()))
+    }
+}
+
+fn resource() -> ApiResource {
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GATEWAY_GROUP, "v1", GATEWAY_KIND), "gateways")
+}
+
+/// Whether the API server does not serve the kind.
+fn is_missing(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => Problem::of(error) == Problem::NotFound,
+        watcher::Error::WatchError(_) | watcher::Error::NoResourceVersion => false,
+    }
+}
+
+fn insert(gateways: &mut ByNamespace, object: PartialObjectMeta<DynamicObject>) {
+    let mut metadata = Metadata::from(object.metadata);
+    let (namespace, name) = (std::mem::take(&mut metadata.namespace), std::mem::take(&mut metadata.name));
+    gateways.entry(namespace).or_default().insert(name, Arc::new(metadata.into()));
+}
+
+fn remove(gateways: &mut ByNamespace, object: PartialObjectMeta<DynamicObject>) {
+    let (Some(namespace), Some(name)) = (object.metadata.namespace, object.metadata.name) else { return };
+    if let Some(known) = gateways.get_mut(&namespace) {
+        known.remove(&name);
+        if known.is_empty() {
+            gateways.remove(&namespace);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

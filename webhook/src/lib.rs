@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The admission webhook: copies the labels of a Gateway onto the Service that its controller generates.
+//!
+//! ```text
+//!  API server ──TLS──▶ server ──▶ http ──▶ handler ──▶ model::injection ──▶ patch, warnings, audit annotations
+//!                                            │  ▲                              │
+//!                          Gateway cache ────┘  └── one live GET               └──▶ audit line on stdout
+//! ```
+//!
+//! The answer is always "allowed": whatever goes wrong costs labels, never a Service.
+
+pub mod args;
+pub mod audit;
+pub mod budget;
+pub mod handler;
+pub mod http;
+pub mod io;
+pub mod metrics;
+pub mod pace;
+pub mod review;
+pub mod run;
+pub mod server;

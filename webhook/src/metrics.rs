@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The webhook's metrics.
+
+use std::time::Duration;
+
+use gateherald_model::{injection::Outcome, labels::SkipReason};
+use prometheus_client::{
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+
+type Labels = [(&'static str, &'static str); 1];
+
+/// The metrics; clones share their values. Series of one metric are found by index, not by hashing.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    reviews: [Counter; Outcome::ALL.len()],
+    skipped: [Counter; SkipReason::ALL.len()],
+    duration: Histogram,
+    in_flight: Gauge,
+    cached: Gauge,
+    lookups: Family<Labels, Counter>,
+    dropped: Counter,
+    connections: Gauge,
+}
+
+/// A review under way; counts it as long as it lives.
+#[derive(Debug)]
+pub struct InFlight(Gauge);
+
+impl Metrics {
+    /// Adds the metrics to a registry that is prefixed with the program's name.
+    pub fn register(registry: &mut Registry) -> Self {
+        let reviews = Family::<Labels, Counter>::default();
+        let skipped = Family::<Labels, Counter>::default();
+        let metrics = Self {
+            reviews: Outcome::ALL.map(|outcome| reviews.get_or_create_owned(&[("outcome", outcome.name())])),
+            skipped: SkipReason::ALL.map(|reason| skipped.get_or_create_owned(&[("reason", reason.name())])),
+            // 5 µs to 2.6 s.
+            duration: Histogram::new(exponential_buckets(5e-6, 2.0, 20)),
+            in_flight: Gauge::default(),
+            cached: Gauge::default(),
+            lookups: Family::default(),
+            dropped: Counter::default(),
+            connections: Gauge::default(),
+        };
+        registry.register("reviews", "Admission reviews by outcome", reviews);
+        registry.register("labels_skipped", "Labels of Gateways left off Services, by reason", skipped);
+        registry.register_with_unit(
+            "review_duration",
+            "Time from a request's head to its response",
+            Unit::Seconds,
+            metrics.duration.clone(),
+        );
+        registry.register("reviews_in_flight", "Reviews under way", metrics.in_flight.clone());
+        registry.register("gateway_cache_objects", "Gateways in the cache", metrics.cached.clone());
+        let help = "Gateways that the cache did not hold and that were asked for, by result";
+        registry.register("gateway_lookups", help, metrics.lookups.clone());
+        let help = "Audit lines that were dropped because stdout did not take them";
+        registry.register("audit_lines_dropped", help, metrics.dropped.clone());
+        registry.register(
+            "connections",
+            "Open connections of the admission port",
+            metrics.connections.clone(),
+        );
+        metrics
+    }
+
+    pub(crate) fn review_begins(&self) -> InFlight {
+        InFlight::count(&self.in_flight)
+    }
+
+    pub(crate) fn connection_begins(&self) -> InFlight {
+        InFlight::count(&self.connections)
+    }
+
+    pub(crate) fn review_ends(&self, outcome: Outcome, took: Duration) {
+        let series = Outcome::ALL.iter().zip(&self.reviews).find(|(other, _)| **other == outcome);
+        if let Some((_, counter)) = series {
+            counter.inc();
+        }
+        self.duration.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn skipped(&self, reason: SkipReason) {
+        let series = SkipReason::ALL.iter().zip(&self.skipped).find(|(other, _)| **other == reason);
+        if let Some((_, counter)) = series {
+            counter.inc();
+        }
+    }
+
+    pub(crate) fn looked_up(&self, result: &'static str) {
+        self.lookups.get_or_create(&[("result", result)]).inc();
+    }
+
+    pub(crate) fn cached(&self, objects: usize) {
+        self.cached.set(i64::try_from(objects).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn audit_line_dropped(&self) {
+        self.dropped.inc();
+    }
+}
+
+impl InFlight {
+    fn count(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

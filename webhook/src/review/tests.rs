@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+use gateherald_model::patch::Value as PatchValue;
+use serde_json::{Value, from_slice, json};
+
+use super::*;
+
+/// A review as the API server sends it.
+fn body() -> Value {
+    json!({
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "request": {
+            "uid": "11111111-2222-3333-4444-555555555555",
+            "kind": { "group": "", "version": "v1", "kind": "Service" },
+            "resource": { "group": "", "version": "v1", "resource": "services" },
+            "namespace": "prod", "operation": "CREATE", "dryRun": true,
+            "userInfo": { "username": "system:serviceaccount:kube-system:cilium-operator", "groups": ["a"] },
+            "object": {
+                "apiVersion": "v1", "kind": "Service",
+                "metadata": {
+                    "generateName": "web-", "labels": { "a": "\u{e9}\n" },
+                    "managedFields": [{ "manager": "x", "fieldsV1": { "f:spec": {} } }],
+                },
+                "spec": { "ports": [{ "port": 80 }] },
+            },
+            "oldObject": null, "options": { "kind": "CreateOptions" },
+        },
+    })
+}
+
+fn with(pointer: &str, value: Value) -> Vec<u8> {
+    let mut body = body();
+    let (parent, field) = pointer.rsplit_once('/').unwrap();
+    body.pointer_mut(parent).unwrap()[field] = value;
+    serde_json::to_vec(&body).unwrap()
+}
+
+#[test]
+fn what_decides_is_read_and_the_rest_is_not() {
+    let bytes = serde_json::to_vec(&body()).unwrap();
+    let review = Review::decode(&bytes).unwrap();
+    assert_eq!(review.uid, "11111111-2222-3333-4444-555555555555");
+    assert_eq!(review.user, "system:serviceaccount:kube-system:cilium-operator");
+    assert_eq!((review.operation, review.dry_run), (Verb::Create, true));
+    assert_eq!(review.service.labels["a"], "\u{e9}\n");
+    assert_eq!(review.service_name(), "prod/web-*");
+    assert!(review.old.is_none());
+}
+
+#[test]
+fn an_update_brings_the_old_object() {
+    let mut body = body();
+    body["request"]["operation"] = json!("UPDATE");
+    body["request"]["oldObject"] = json!({ "metadata": { "name": "web", "labels": { "b": "2" } } });
+    let bytes = serde_json::to_vec(&body).unwrap();
+    let review = Review::decode(&bytes).unwrap();
+    assert_eq!(review.old.unwrap().labels["b"], "2");
+}
+
+#[test]
+fn what_is_no_review_of_a_service_says_why() {
+    for (bytes, expected) in [
+        (b"".to_vec(), "not an AdmissionReview: EOF"),
+        (b"garbage".to_vec(), "not an AdmissionReview: expected value"),
+        (b"[]".to_vec(), "expected admission.k8s.io/v1 AdmissionReview, got  "),
+        (b"{}".to_vec(), "expected admission.k8s.io/v1 AdmissionReview, got  "),
+        (b"\xff\xfe".to_vec(), "not an AdmissionReview:"),
+        (
+            with("/apiVersion", json!("admission.k8s.io/v1beta1")),
+            "expected admission.k8s.io/v1 AdmissionReview, got",
+        ),
+        (with("/kind", json!("Review")), "expected admission.k8s.io/v1 AdmissionReview, got"),
+        (with("/request", Value::Null), "the AdmissionReview has no request"),
+        (with("/request/uid", json!("")), "the request has no uid"),
+        (with("/request/kind/kind", json!("Pod")), "the request is about \"\" Pod, not about a Service"),
+        (
+            with("/request/kind/group", json!("x.io")),
+            "the request is about \"x.io\" Service, not about a Service",
+        ),
+        (with("/request/operation", json!("DELETE")), "the operation Delete is not reviewed"),
+        (with("/request/operation", json!("EAT")), "not an AdmissionReview: unknown variant"),
+        (with("/request/object", Value::Null), "the request has no object"),
+        (with("/request/object/metadata/labels", json!({ "a": 1 })), "not an AdmissionReview: invalid type"),
+    ] {
+        let error = Review::decode(&bytes).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{error} instead of {expected}");
+    }
+}
+
+#[test]
+fn deep_nesting_is_skipped_or_refused_without_a_crash() {
+    let deep = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
+    let text = serde_json::to_string(&body()).unwrap();
+    let in_spec = text.replace("[{\"port\":80}]", &deep);
+    assert_ne!(in_spec, text);
+    // Either is right; overflowing the stack is not.
+    drop(Review::decode(in_spec.as_bytes()));
+    assert!(Review::decode(deep.as_bytes()).is_err());
+}
+
+#[test]
+fn a_response_without_patch_has_no_patch_fields() {
+    let response = Response { uid: "u", patch: &[], warnings: vec![], audit_annotations: BTreeMap::new() };
+    let expected = json!({
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "response": { "uid": "u", "allowed": true },
+    });
+    assert_eq!(from_slice::<Value>(&response.encode().unwrap()).unwrap(), expected);
+}
+
+#[test]
+fn a_patch_is_a_base64_string() {
+    let operations =
+        [Operation::Add { path: "/metadata/labels/a".into(), value: PatchValue::Text("1".into()) }];
+    let response = Response {
+        uid: "u",
+        patch: &operations,
+        warnings: vec!["w".into()],
+        audit_annotations: BTreeMap::from([("outcome", "injected".into())]),
+    };
+    let body: Value = from_slice(&response.encode().unwrap()).unwrap();
+    let response = &body["response"];
+    assert_eq!(response["patchType"], "JSONPatch");
+    assert_eq!(response["warnings"], json!(["w"]));
+    assert_eq!(response["auditAnnotations"], json!({ "outcome": "injected" }));
+    let patch = BASE64_STANDARD.decode(response["patch"].as_str().unwrap()).unwrap();
+    let expected = json!([{ "op": "add", "path": "/metadata/labels/a", "value": "1" }]);
+    assert_eq!(from_slice::<Value>(&patch).unwrap(), expected);
+}

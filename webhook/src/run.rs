@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The process from start to end.
+
+use std::{sync::Arc, time::Duration};
+
+use gateherald_certs::{
+    keeper::{self, Names},
+    metrics::Metrics as CertMetrics,
+};
+use gateherald_model::labels::Rules;
+use gateherald_runtime::{
+    admin,
+    kubernetes::{self, ClientOptions},
+    process,
+    readiness::Board,
+    shutdown::{Shutdown, Signals},
+    tasks::{Grace, Tasks},
+};
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+use tracing::info;
+
+use crate::{
+    args::{Args, AuditArg},
+    audit::Trail,
+    handler::Handler,
+    http::Frontend,
+    io::gateways::{Gateways, LiveLookup, Watch},
+    metrics::Metrics,
+    server::{self, LINGER, Server},
+};
+
+/// Our entry in the webhook configuration. API: renaming it breaks upgrades.
+const ENTRY: &str = "services.gateherald.io";
+/// The version that is shown everywhere.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// From the signal to the stop: the API server goes on using open connections to a pod that is no longer ready.
+const DRAIN: Duration = Duration::from_secs(5);
+
+const CLIENT: ClientOptions = ClientOptions {
+    user_agent: concat!("gateherald-webhook/", env!("CARGO_PKG_VERSION")),
+    connect_timeout: Duration::from_secs(5),
+    // Watches have their own, look-ups their deadline.
+    read_timeout: None,
+    // Every task has its own backoff, and look-ups have no time for retries.
+    retry: false,
+};
+
+/// Runs until a signal, or until a task dies.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let Args { listen, admin_listen, namespace, service_name, webhook_configuration, .. } = args;
+    let signals = Signals::install()?;
+    let (listener, admin_listener) = (server::bind(listen).await?, admin::bind(admin_listen).await?);
+    let client = kubernetes::client(&args.kube, CLIENT).await?;
+    info!(version = VERSION, %listen, %admin_listen, namespace, "starting");
+
+    let (mut tasks, mut board, shutdown) = (Tasks::default(), Board::default(), Shutdown::default());
+    let mut registry = Registry::default();
+    process::register(&mut registry, "gateherald_webhook", VERSION);
+    let own = registry.sub_registry_with_prefix("gateherald_webhook");
+    let (metrics, cert_metrics) = (Metrics::register(own), CertMetrics::register(own));
+
+    let names = Names {
+        namespace,
+        service: service_name,
+        secret: args.ca_secret,
+        owner: args.owner_configmap,
+        configuration: webhook_configuration,
+        entry: ENTRY.into(),
+    };
+    let resolver = keeper::spawn(&mut tasks, &client, &names, &mut board, cert_metrics, &shutdown);
+
+    let (gateways, synced) = (Arc::new(Gateways::default()), watch::Sender::new(false));
+    let (trail, lines) = Trail::new(args.audit == AuditArg::All, metrics.clone());
+    let handler = Handler {
+        rules: Rules::default(),
+        gateways: Arc::clone(&gateways),
+        synced: synced.subscribe(),
+        ask: LiveLookup::new(client.clone()),
+        trail,
+        metrics: metrics.clone(),
+    };
+    let handle = board.part("gateways", "the first list is under way");
+    let watch = Watch { gateways, synced, handle, metrics: metrics.clone() };
+    tasks.spawn("gateways", watch.run(client, shutdown.clone()));
+    tasks.spawn("audit", lines.write_to(tokio::io::stdout()));
+    let server = Server::new(Frontend::new(handler, shutdown.clone()), resolver, metrics, shutdown.clone())?;
+    tasks.spawn("admission", server.run(listener));
+    tasks.spawn("admin", admin::serve(admin_listener, board, registry, shutdown.clone()));
+
+    tasks.run(signals, shutdown, Grace { drain: DRAIN, stop: LINGER * 2 }).await?;
+    info!("stopped");
+    Ok(())
+}
