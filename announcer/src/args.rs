@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The command line: the one place where flags and environment are read.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    time::Duration,
+};
+
+use clap::{Args as ClapArgs, Parser, ValueEnum};
+use gateherald_runtime::{kubernetes::KubeArgs, logging::LogArgs};
+use ipnet::IpNet;
+
+use crate::claims::Config;
+
+/// Answers ARP for the addresses of Kubernetes Services, on exactly one node at a time.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "gateherald-announcer", version)]
+pub struct Args {
+    /// Name of the Node that this runs on
+    #[arg(long, env = "NODE_NAME")]
+    pub node_name: String,
+
+    /// Namespace of the Leases, the one of the release
+    #[arg(long, env = "POD_NAMESPACE")]
+    pub namespace: String,
+
+    /// `ConfigMap` that owns every Lease, so that uninstalling removes them
+    #[arg(long, default_value = "gateherald-owner", value_name = "NAME")]
+    pub owner_configmap: String,
+
+    /// Where /live, /ready and /metrics are served
+    #[arg(long, default_value = "0.0.0.0:9471", value_name = "ADDRESS")]
+    pub admin_listen: SocketAddr,
+
+    /// Where /vips is served
+    #[arg(long, default_value_t = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9472)), value_name = "ADDRESS")]
+    pub debug_listen: SocketAddr,
+
+    /// How long an address can have no owner after a crash.
+    #[command(flatten)]
+    pub timing: Timing,
+
+    /// What is announced.
+    #[command(flatten)]
+    pub announcing: Announcing,
+
+    /// The API server.
+    #[command(flatten)]
+    pub kube: KubeArgs,
+
+    /// The diagnostic log.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// Lease times; whether they fit together is for [`crate::claims::Config::validate`] to say.
+#[derive(Debug, Clone, Copy, ClapArgs)]
+pub struct Timing {
+    /// Seconds after which a silent node has lost its addresses
+    #[arg(long, default_value_t = 4, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub lease_duration: u32,
+
+    /// Pause between renewals of the node's session, like `1s` or `500ms`
+    #[arg(long, default_value = "1s", value_name = "DURATION", value_parser = duration)]
+    pub renew_period: Duration,
+}
+
+/// What may be announced.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Announcing {
+    /// Whether policies of Cilium's kind are honoured; `auto`: unless Cilium announces itself
+    #[arg(long, value_enum, default_value_t = CiliumPolicies::Auto, value_name = "WHEN")]
+    pub cilium_policies: CiliumPolicies,
+
+    /// Namespace of the `ConfigMap` cilium-config and of Cilium's Leases
+    #[arg(long, default_value = "kube-system", value_name = "NAMESPACE")]
+    pub cilium_namespace: String,
+
+    /// Networks in which external IPs are announced for policies of Cilium's kind; none by default
+    #[arg(long, value_delimiter = ',', value_name = "CIDR,…")]
+    pub external_ip_cidrs: Vec<IpNet>,
+
+    /// Further values of spec.loadBalancerClass that are announced
+    #[arg(long, value_delimiter = ',', value_name = "CLASS,…")]
+    pub load_balancer_classes: Vec<String>,
+
+    /// Announce nothing from Nodes labelled node.kubernetes.io/exclude-from-external-load-balancers
+    #[arg(long)]
+    pub honor_exclude_label: bool,
+}
+
+/// When policies of Cilium's kind are honoured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CiliumPolicies {
+    /// When nothing says that Cilium answers for them itself.
+    Auto,
+    /// In any case.
+    Always,
+    /// In no case.
+    Never,
+}
+
+impl Args {
+    /// The claims' part of it.
+    pub fn config(&self) -> Config {
+        Config {
+            node: self.node_name.clone(),
+            duration_seconds: self.timing.lease_duration,
+            renew_period: self.timing.renew_period,
+        }
+    }
+}
+
+/// `2`, `2s` or `1500ms`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let number =
+        |digits: &str| digits.parse::<u32>().map_err(|_| format!("{text:?} is no duration like 1s or 500ms"));
+    let duration = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
+        (Some(digits), _) => Duration::from_millis(number(digits)?.into()),
+        (None, Some(digits)) => Duration::from_secs(number(digits)?.into()),
+        (None, None) => Duration::from_secs(number(text)?.into()),
+    };
+    if duration < SHORTEST_PERIOD {
+        Err(format!("must be at least {SHORTEST_PERIOD:?}"))
+    } else {
+        Ok(duration)
+    }
+}
+
+/// 50 ms: more renewals per second than that only load the API server.
+const SHORTEST_PERIOD: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+use super::*;
+
+fn parse(flags: &[&str]) -> Result<Args, clap::Error> {
+    let base = ["gateherald-announcer", "--node-name", "worker-1", "--namespace", "gateherald-system"];
+    Args::try_parse_from(base.iter().chain(flags))
+}
+
+#[test]
+fn the_defaults_work() {
+    let args = parse(&[]).unwrap();
+    assert_eq!(args.timing.lease_duration, 4);
+    assert_eq!(args.timing.renew_period, Duration::from_secs(1));
+    assert_eq!(args.announcing.cilium_policies, CiliumPolicies::Auto);
+    assert_eq!(args.debug_listen.to_string(), "127.0.0.1:9472");
+}
+
+#[test]
+fn wrong_values_are_refused_by_name() {
+    for (flags, part) in [
+        (["--lease-duration", "2.5"], "--lease-duration"),
+        (["--lease-duration", "0"], "--lease-duration"),
+        (["--renew-period", "soon"], "no duration like 1s"),
+        (["--renew-period", "1ms"], "at least 50ms"),
+        (["--cilium-policies", "maybe"], "--cilium-policies"),
+        (["--external-ip-cidrs", "10.0.0.0/33"], "--external-ip-cidrs"),
+        (["--admin-listen", "9471"], "--admin-listen"),
+        (["--unknown", "x"], "--unknown"),
+    ] {
+        let error = parse(&flags).unwrap_err().to_string();
+        assert!(error.contains(part), "{flags:?}: {error}");
+    }
+}
+
+#[test]
+fn lists_are_separated_by_commas() {
+    let args =
+        parse(&["--external-ip-cidrs", "10.0.0.0/8,192.168.0.0/16", "--load-balancer-classes=a,b"]).unwrap();
+    assert_eq!(args.announcing.external_ip_cidrs.len(), 2);
+    assert_eq!(args.announcing.load_balancer_classes, ["a", "b"]);
+}

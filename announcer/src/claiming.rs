@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The claims task: the one that drives [`Claims`], sends its writes and feeds it the one Lease watch.
+//!
+//! Order matters here: rights that shrink are in force in the answering thread before any write that comes after them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::{FutureExt, StreamExt, stream::BoxStream};
+use gateherald_model::leases::Key;
+use gateherald_runtime::{kubernetes::Trouble, readiness, shutdown::Shutdown};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinSet,
+};
+
+use crate::{
+    claims::{Action, Answer, ClaimState, Claims, LeaseEvent, Rights, Write, WriteId, time::Now},
+    desired::Plan,
+    io::{
+        answering::{Gone, Speaker},
+        clock,
+        leases::{LeaseClient, News, Outcome},
+    },
+    metrics::{LeaseWrite, Metrics, outcome},
+    notices,
+};
+
+/// Answers and events taken in before the consequences are drawn: a thousand claims change hands in a few steps.
+const BATCH: usize = 256;
+/// Why the process is not ready before the watch has shown everything once.
+const FIRST_SYNC: &str = "the Leases have not been listed yet";
+
+/// What is known of ownership, for people.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    /// The id of the own session.
+    pub session: String,
+    /// What is left of its deadline; none while it is not fresh.
+    pub fresh_for: Option<Duration>,
+    /// The claims on the addresses asked about.
+    pub claims: BTreeMap<IpAddr, ClaimState>,
+}
+
+/// A question about these addresses.
+#[derive(Debug)]
+pub struct Question {
+    /// The addresses.
+    pub addresses: BTreeSet<IpAddr>,
+    /// Where the answer goes.
+    pub answer: oneshot::Sender<Standing>,
+}
+
+/// What the task is made of.
+pub struct Claiming {
+    /// The rules.
+    pub claims: Claims,
+    /// The API server.
+    pub leases: LeaseClient,
+    /// The answering thread.
+    pub speaker: Speaker,
+    /// What is wanted.
+    pub plan: watch::Receiver<Arc<Plan>>,
+    /// Where rights are shown.
+    pub rights: watch::Sender<Rights>,
+    /// Questions about the state.
+    pub questions: mpsc::Receiver<Question>,
+    /// Counters.
+    pub metrics: Metrics,
+    /// The part of readiness that this task answers for.
+    pub ready: readiness::Handle,
+}
+
+/// [`Claiming`] at work.
+struct Task {
+    it: Claiming,
+    watch: Option<BoxStream<'static, News>>,
+    /// How far the watch has come, to open it anew there.
+    version: Option<String>,
+    writes: JoinSet<(WriteId, Write, Outcome)>,
+    trouble: Trouble,
+    refused: Trouble,
+    finished: bool,
+}
+
+/// What woke the task.
+enum Input {
+    Stop,
+    Plan,
+    News(Option<News>),
+    Answer(WriteId, Write, Outcome),
+    Question(Question),
+    Due,
+}
+
+impl Claiming {
+    /// Runs until the session has been ended after `shutdown` began, or the answering thread is gone.
+    pub async fn run(self, shutdown: Shutdown) -> Result<(), Gone> {
+        let mut task = Task {
+            it: self,
+            watch: None,
+            version: None,
+            writes: JoinSet::new(),
+            trouble: Trouble::new("lease watch"),
+            refused: Trouble::new("lease writes"),
+            finished: false,
+        };
+        task.plan_changed();
+        let mut stopping = false;
+        loop {
+            task.act(clock::now()).await?;
+            if task.finished {
+                return Ok(());
+            }
+            match task.input(&shutdown, stopping).await {
+                Input::Stop => {
+                    stopping = true;
+                    task.it.claims.shut_down();
+                }
+                input => task.take_in(input),
+            }
+            task.take_in_more();
+        }
+    }
+}
+
+impl Task {
+    async fn input(&mut self, shutdown: &Shutdown, stopping: bool) -> Input {
+        let due = self.it.claims.next_deadline(clock::now());
+        let (watching, writing) = (self.watch.is_some(), !self.writes.is_empty());
+        let watch = &mut self.watch;
+        tokio::select! {
+            () = shutdown.draining(), if !stopping => Input::Stop,
+            changed = self.it.plan.changed(), if !stopping => {
+                if changed.is_ok() { Input::Plan } else { Input::Stop }
+            }
+            news = next_news(watch), if watching => Input::News(news),
+            Some(written) = self.writes.join_next(), if writing => answered(written),
+            Some(question) = self.it.questions.recv() => Input::Question(question),
+            () = clock::wait(due) => Input::Due,
+        }
+    }
+
+    fn take_in(&mut self, input: Input) {
+        match input {
+            Input::Plan => self.plan_changed(),
+            Input::News(news) => self.news(news),
+            Input::Answer(id, write, outcome) => self.answer(id, &write, outcome),
+            Input::Question(question) => self.question(question),
+            Input::Stop | Input::Due => {}
+        }
+    }
+
+    /// Takes in what is there already.
+    fn take_in_more(&mut self) {
+        for _ in 0..BATCH {
+            let input = match self.writes.try_join_next() {
+                Some(written) => answered(written),
+                None => match self.watch.as_mut().and_then(|watch| watch.next().now_or_never()) {
+                    Some(news) => Input::News(news),
+                    None => return,
+                },
+            };
+            self.take_in(input);
+        }
+    }
+
+    async fn act(&mut self, now: Now) -> Result<(), Gone> {
+        for action in self.it.claims.poll(now) {
+            match action {
+                Action::Tell(notice) => notices::tell(&notice, &self.it.metrics),
+                Action::Publish(rights) => {
+                    self.it.speaker.publish(rights.clone()).await?;
+                    self.it.rights.send_replace(rights);
+                }
+                Action::OpenWatch => {
+                    self.it.metrics.watch_openings.inc();
+                    self.watch = Some(self.it.leases.watch(self.version.clone()));
+                }
+                Action::CloseWatch => {
+                    self.watch = None;
+                    self.version = None;
+                    self.it.ready.ready();
+                }
+                Action::Write(id, write) => {
+                    let leases = self.it.leases.clone();
+                    self.writes.spawn(async move {
+                        let outcome = leases.write(&write).await;
+                        (id, write, outcome)
+                    });
+                }
+                Action::Finished => self.finished = true,
+            }
+        }
+        Ok(())
+    }
+
+    fn plan_changed(&mut self) {
+        let plan = Arc::clone(&self.it.plan.borrow_and_update());
+        if !plan.outlook.waiting_for.is_empty() {
+            return;
+        }
+        self.it.claims.want(plan.wants.clone());
+        self.it.claims.describe(plan.notes.clone());
+        self.it.claims.nodes(plan.nodes.clone());
+        if plan.notes.policies.is_empty() && plan.wants.is_empty() {
+            // Nothing is selected here, so no Lease is looked at.
+            self.it.ready.ready();
+        } else if !self.it.claims.synced() {
+            self.it.ready.waiting(FIRST_SYNC);
+        }
+    }
+
+    fn news(&mut self, news: Option<News>) {
+        let now = clock::now();
+        match news {
+            Some(News::Event(event)) => {
+                self.note_version(&event);
+                let first = !self.it.claims.synced();
+                self.it.claims.on_watch(event, now);
+                if first && self.it.claims.synced() {
+                    self.it.ready.ready();
+                }
+            }
+            Some(News::UpTo(version)) => self.version = Some(version),
+            Some(News::Connected) => {
+                self.trouble.over();
+                if self.it.claims.synced() {
+                    self.it.ready.ready();
+                }
+            }
+            Some(News::Failed(_, said)) => {
+                self.trouble.note(&said);
+                self.it.ready.waiting(said);
+                self.it.claims.on_watch(LeaseEvent::Interrupted, now);
+            }
+            Some(News::Ignored(unreadable)) => tracing::warn!(reason = %unreadable, "Lease ignored"),
+            // The stream has no end; one that had would have to be opened again.
+            None => self.watch = None,
+        }
+    }
+
+    fn note_version(&mut self, event: &LeaseEvent) {
+        let version = match event {
+            LeaseEvent::Listed { revision, .. } | LeaseEvent::Gone(_, revision) => *revision,
+            LeaseEvent::Changed(version, _) => version.resource_version,
+            LeaseEvent::Interrupted => return,
+        };
+        self.version = Some(version.to_string());
+    }
+
+    fn answer(&mut self, id: WriteId, write: &Write, result: Outcome) {
+        let lease = kind(write);
+        let outcome = outcome(&result.answer);
+        self.it.metrics.lease_writes.get_or_create(&LeaseWrite { lease, outcome }).inc();
+        match (&result.answer, &result.said) {
+            (Answer::Written(_), _) => self.refused.over(),
+            // Somebody else was faster, which is how an address finds its one owner.
+            (Answer::Conflict, said) => tracing::debug!(said, "conflict"),
+            (Answer::Refused | Answer::Unknown, said) => {
+                self.refused.note(said.as_deref().unwrap_or("no reason"));
+            }
+        }
+        self.it.claims.on_answer(id, result.answer, clock::now());
+    }
+
+    fn question(&self, question: Question) {
+        let now = clock::now();
+        let claims = &self.it.claims;
+        let standing = Standing {
+            session: claims.session().to_owned(),
+            fresh_for: claims.rights().deadline.map(|d| d.left(now)).filter(|left| !left.is_zero()),
+            claims: question.addresses.into_iter().map(|address| (address, claims.state(address))).collect(),
+        };
+        // Who asked may have gone.
+        let _ = question.answer.send(standing);
+    }
+}
+
+async fn next_news(watch: &mut Option<BoxStream<'static, News>>) -> Option<News> {
+    match watch {
+        Some(watch) => watch.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn answered(written: Result<(WriteId, Write, Outcome), tokio::task::JoinError>) -> Input {
+    match written {
+        Ok((id, write, outcome)) => Input::Answer(id, write, outcome),
+        // A write neither panics nor is aborted while this task lives.
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+fn kind(write: &Write) -> &'static str {
+    let key = match write {
+        Write::Create(record) | Write::Replace(_, record) => record.key(),
+        Write::Delete(_, key) => key.clone(),
+    };
+    match key {
+        Key::Session(_) => "session",
+        Key::Claim(_) => "claim",
+    }
+}

@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What this node would announce: the objects and links that were seen, evaluated anew at each change. Pure.
+//!
+//! What vanishes is not answered for any more at once; its claim stays for a moment, so that an allocator that clears
+//! and rewrites an address within a second does not move it to another node.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use gateherald_model::{
+    address::Taken,
+    announcement::{Desired, Evaluation, Inputs, NotAnnounced, Rules, Why, evaluate},
+    crd::L2AnnouncementPolicySpec,
+    interfaces::Link,
+    leases::LinkNote,
+    node::NodeView,
+    policy::{Policies, PolicyId, PolicyKind},
+    service::{AddressEntry, ServiceKey, ServiceView},
+};
+
+use crate::{
+    cilium::Stance,
+    claims::{NodeNotes, Want},
+};
+
+/// 500 ms: outlasts the rewriting of a Service's status by its allocator.
+const VANISHED: Duration = Duration::from_millis(500);
+/// 150 ms: outlasts a link that renegotiates, and is short against a client's retry of one second.
+const LINK_DOWN: Duration = Duration::from_millis(150);
+
+/// Where an address may be answered: the indexes of interfaces.
+pub type Reach = BTreeMap<IpAddr, BTreeSet<u32>>;
+
+/// A change of one kind of object.
+#[derive(Debug, Clone)]
+pub enum Change<K, T> {
+    /// All there are.
+    All(Vec<(K, T)>),
+    /// One was created or changed.
+    Set(K, T),
+    /// One is gone.
+    Gone(K),
+}
+
+/// Something that was seen.
+#[derive(Debug, Clone)]
+pub enum Seen {
+    /// Policies of one kind.
+    Policies(PolicyKind, Change<PolicyId, L2AnnouncementPolicySpec>),
+    /// Services.
+    Services(Change<ServiceKey, ServiceView>),
+    /// Nodes.
+    Nodes(Change<String, NodeView>),
+    /// The links of this node.
+    Links(Arc<[Link]>),
+    /// What is done about Cilium's policies.
+    Cilium(Stance),
+}
+
+/// What people can look at.
+#[derive(Debug, Clone, Default)]
+pub struct Outlook {
+    /// What may be announced here, and everything that may not, with its reason.
+    pub evaluation: Evaluation,
+    /// What is done about Cilium's policies.
+    pub cilium: Stance,
+    /// What has not been seen yet; nothing is announced before.
+    pub waiting_for: Vec<&'static str>,
+}
+
+/// The result of an evaluation.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// For people.
+    pub outlook: Arc<Outlook>,
+    /// What may be answered where, as of now.
+    pub reach: Arc<Reach>,
+    /// What is to be claimed.
+    pub wants: BTreeMap<IpAddr, Want>,
+    /// What the session tells of this node.
+    pub notes: NodeNotes,
+    /// The nodes that exist.
+    pub nodes: BTreeSet<String>,
+}
+
+/// A difference to the evaluation before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Transition {
+    /// An address may be announced, newly or for other Services or on other interfaces.
+    Selected(IpAddr, Desired),
+    /// An address may no longer be announced.
+    Unselected(IpAddr),
+    /// Something is not announced, for a reason that it had not before.
+    Refused(NotAnnounced),
+}
+
+/// Everything that was seen, and what followed from it.
+#[derive(Debug)]
+pub struct Desires {
+    node: String,
+    rules: Rules,
+    policies: Policies,
+    /// Cilium's, whether they are honoured or not.
+    cilium: BTreeMap<PolicyId, L2AnnouncementPolicySpec>,
+    stance: Stance,
+    services: Option<BTreeMap<ServiceKey, ServiceView>>,
+    nodes: Option<BTreeMap<String, NodeView>>,
+    links: Option<Arc<[Link]>>,
+    policies_seen: bool,
+    wants: BTreeMap<IpAddr, Want>,
+    lingering: BTreeMap<IpAddr, Duration>,
+    outlook: Arc<Outlook>,
+    reach: Arc<Reach>,
+}
+
+impl Desires {
+    /// Nothing seen yet.
+    pub fn new(node: String, rules: Rules) -> Self {
+        Self {
+            node,
+            rules,
+            policies: Policies::default(),
+            cilium: BTreeMap::new(),
+            stance: Stance::default(),
+            services: None,
+            nodes: None,
+            links: None,
+            policies_seen: false,
+            wants: BTreeMap::new(),
+            lingering: BTreeMap::new(),
+            outlook: Arc::default(),
+            reach: Arc::default(),
+        }
+    }
+
+    /// Takes in what was seen.
+    pub fn see(&mut self, seen: Seen) {
+        match seen {
+            Seen::Policies(PolicyKind::Gateherald, change) => self.see_policies(change),
+            Seen::Policies(PolicyKind::Cilium, change) => self.see_cilium(change),
+            Seen::Services(change) => apply(self.services.get_or_insert_default(), change),
+            Seen::Nodes(change) => apply(self.nodes.get_or_insert_default(), change),
+            Seen::Links(links) => self.links = Some(links),
+            Seen::Cilium(stance) => {
+                self.stance = stance;
+                self.honour_cilium();
+            }
+        }
+    }
+
+    /// Whether there are policies of Cilium's kind to decide about.
+    pub fn has_cilium_policies(&self) -> bool {
+        !self.cilium.is_empty()
+    }
+
+    /// Evaluates everything; `now` is a reading of a monotonic clock.
+    pub fn plan(&mut self, now: Duration) -> (Plan, Vec<Transition>) {
+        let waiting_for = self.waiting_for();
+        let evaluation = if waiting_for.is_empty() { self.evaluate() } else { Evaluation::default() };
+        let transitions = transitions(&self.outlook.evaluation, &evaluation);
+        self.settle(&evaluation, now);
+        let reach: Reach = evaluation
+            .desired
+            .iter()
+            .map(|(a, d)| (*a, d.interfaces.iter().map(|i| i.index).collect()))
+            .collect();
+        if reach != *self.reach {
+            self.reach = Arc::new(reach);
+        }
+        let described = self.notes(&evaluation);
+        self.outlook = Arc::new(Outlook { evaluation, cilium: self.stance.clone(), waiting_for });
+        let nodes = self.nodes.iter().flat_map(BTreeMap::keys).cloned().collect();
+        let (outlook, reach) = (Arc::clone(&self.outlook), Arc::clone(&self.reach));
+        (Plan { outlook, reach, wants: self.wants.clone(), notes: described, nodes }, transitions)
+    }
+
+    /// When [`Desires::plan`] has something to do without anything seen.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.lingering.values().min().copied()
+    }
+
+    /// Everything that could forbid an address must have been seen before one is announced.
+    fn waiting_for(&self) -> Vec<&'static str> {
+        [
+            (self.links.is_none(), "links"),
+            (self.nodes.is_none(), "nodes"),
+            (self.services.is_none(), "services"),
+            (!self.policies_seen, "policies"),
+        ]
+        .into_iter()
+        .filter_map(|(missing, what)| missing.then_some(what))
+        .collect()
+    }
+
+    fn evaluate(&self) -> Evaluation {
+        let (Some(links), Some(nodes), Some(services)) = (&self.links, &self.nodes, &self.services) else {
+            return Evaluation::default();
+        };
+        let addresses = nodes
+            .values()
+            .flat_map(|node| node.addresses.iter().map(|address| (node.name.as_str(), *address)));
+        let taken = Taken::new(addresses, links);
+        let inputs = Inputs {
+            policies: &self.policies,
+            rules: &self.rules,
+            node: nodes.get(&self.node),
+            links,
+            taken: &taken,
+        };
+        evaluate(&inputs, services.values())
+    }
+
+    /// Lets claims of what has just vanished linger, and ends those whose time is over.
+    fn settle(&mut self, evaluation: &Evaluation, now: Duration) {
+        let vanished: Vec<IpAddr> = self
+            .wants
+            .keys()
+            .filter(|a| !evaluation.desired.contains_key(a) && !self.lingering.contains_key(a))
+            .copied()
+            .collect();
+        if !vanished.is_empty() {
+            let listed = self.listed();
+            for address in vanished {
+                self.lingering.insert(address, now + linger(address, evaluation, &listed));
+            }
+        }
+        self.lingering.retain(|address, until| *until > now && !evaluation.desired.contains_key(address));
+        self.wants.retain(|address, _| self.lingering.contains_key(address));
+        self.wants.extend(evaluation.desired.iter().map(|(address, desired)| (*address, want(desired))));
+    }
+
+    /// The addresses that Services have.
+    fn listed(&self) -> BTreeSet<IpAddr> {
+        let entries = self.services.iter().flat_map(BTreeMap::values).flat_map(|service| &service.entries);
+        entries
+            .filter_map(|entry| match entry {
+                AddressEntry::Address(address, _) => Some(*address),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn notes(&self, evaluation: &Evaluation) -> NodeNotes {
+        let policies = evaluation.policies.iter().filter(|(_, report)| report.matches_here);
+        let selected: BTreeSet<u32> = self.reach.values().flatten().copied().collect();
+        let links = self.links.iter().flat_map(|links| links.iter());
+        let note = |link: &Link| {
+            let mac = gateherald_wire::MacAddr(link.mac?).to_string();
+            Some(LinkNote { name: link.name.clone(), mac, up: link.up })
+        };
+        NodeNotes {
+            policies: policies.map(|(id, _)| id.to_string()).collect(),
+            links: links.filter(|link| selected.contains(&link.index)).filter_map(note).collect(),
+        }
+    }
+
+    fn see_policies(&mut self, change: Change<PolicyId, L2AnnouncementPolicySpec>) {
+        self.policies_seen = true;
+        match change {
+            Change::All(all) => {
+                let ids: BTreeSet<&PolicyId> = all.iter().map(|(id, _)| id).collect();
+                self.policies.retain(|id| id.kind == PolicyKind::Cilium || ids.contains(id));
+                for (id, spec) in &all {
+                    self.policies.apply(id.clone(), spec);
+                }
+            }
+            Change::Set(id, spec) => drop(self.policies.apply(id, &spec)),
+            Change::Gone(id) => drop(self.policies.remove(&id)),
+        }
+    }
+
+    fn see_cilium(&mut self, change: Change<PolicyId, L2AnnouncementPolicySpec>) {
+        self.policies_seen = true;
+        apply(&mut self.cilium, change);
+        self.honour_cilium();
+    }
+
+    fn honour_cilium(&mut self) {
+        let honoured = self.stance == Stance::Honoured;
+        let cilium = &self.cilium;
+        self.policies.retain(|id| id.kind == PolicyKind::Gateherald || (honoured && cilium.contains_key(id)));
+        if honoured {
+            for (id, spec) in &self.cilium {
+                self.policies.apply(id.clone(), spec);
+            }
+        }
+    }
+}
+
+fn apply<K: Ord, T>(table: &mut BTreeMap<K, T>, change: Change<K, T>) {
+    match change {
+        Change::All(all) => *table = all.into_iter().collect(),
+        Change::Set(key, value) => drop(table.insert(key, value)),
+        Change::Gone(key) => drop(table.remove(&key)),
+    }
+}
+
+fn want(desired: &Desired) -> Want {
+    Want {
+        policies: desired.policies.iter().map(ToString::to_string).collect(),
+        services: desired.services.iter().map(ToString::to_string).collect(),
+        interfaces: desired.interfaces.iter().map(|interface| interface.name.clone()).collect(),
+    }
+}
+
+/// How long the claim on an address stays that is no longer desired: only what may come back by itself has time.
+fn linger(address: IpAddr, evaluation: &Evaluation, listed: &BTreeSet<IpAddr>) -> Duration {
+    let mut refusals = evaluation.not_announced.iter().filter(|refused| refused.address == Some(address));
+    if refusals.clone().any(|refused| matches!(refused.why, Why::InterfacesDown(_))) {
+        LINK_DOWN
+    } else if refusals.next().is_none() && !listed.contains(&address) {
+        VANISHED
+    } else {
+        Duration::ZERO
+    }
+}
+
+fn transitions(old: &Evaluation, new: &Evaluation) -> Vec<Transition> {
+    let selected = new.desired.iter().filter(|(address, desired)| old.desired.get(address) != Some(desired));
+    let unselected = old.desired.keys().filter(|address| !new.desired.contains_key(address));
+    let known: BTreeSet<&NotAnnounced> = old.not_announced.iter().collect();
+    let refused = new.not_announced.iter().filter(|refused| !known.contains(refused));
+    let selected = selected.map(|(address, desired)| Transition::Selected(*address, desired.clone()));
+    let unselected = unselected.map(|address| Transition::Unselected(*address));
+    selected.chain(unselected).chain(refused.map(|refused| Transition::Refused(refused.clone()))).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+use gateherald_model::service::AddressSource;
+
+use super::*;
+
+const VIP: &str = "192.168.99.128";
+const OTHER: &str = "192.168.99.129";
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+fn link(up: bool) -> Link {
+    Link {
+        index: 2,
+        name: "ens18".to_owned(),
+        mac: Some([2, 0, 0, 0, 0, 2]),
+        up,
+        addresses: vec!["192.168.99.10/24".parse().unwrap()],
+        ..Link::default()
+    }
+}
+
+fn service(addresses: &[&str]) -> Seen {
+    let key = ServiceKey::new("prod", "cilium-gateway-cd-arp-gw");
+    let view = ServiceView {
+        key: key.clone(),
+        labels: BTreeMap::from([("mdhlabs-arp".to_owned(), "enable".to_owned())]),
+        load_balancer_class: None,
+        entries: addresses
+            .iter()
+            .map(|a| AddressEntry::Address(ip(a), AddressSource::LoadBalancer))
+            .collect(),
+        opted_out: false,
+    };
+    Seen::Services(Change::Set(key, view))
+}
+
+fn policy(kind: PolicyKind) -> Seen {
+    let spec = L2AnnouncementPolicySpec { load_balancer_ips: true, ..L2AnnouncementPolicySpec::default() };
+    Seen::Policies(kind, Change::All(vec![(PolicyId::new(kind, "mdhlabs-layer2-policy"), spec)]))
+}
+
+fn node() -> Seen {
+    let view = NodeView { name: "worker-1".to_owned(), ..NodeView::default() };
+    Seen::Nodes(Change::All(vec![("worker-1".to_owned(), view)]))
+}
+
+fn desires(seen: impl IntoIterator<Item = Seen>) -> Desires {
+    let mut desires = Desires::new("worker-1".to_owned(), Rules::default());
+    for seen in seen {
+        desires.see(seen);
+    }
+    desires
+}
+
+fn complete() -> Desires {
+    let links = Seen::Links([link(true)].into());
+    desires([policy(PolicyKind::Gateherald), node(), links, service(&[VIP])])
+}
+
+fn wanted(plan: &Plan) -> Vec<IpAddr> {
+    plan.wants.keys().copied().collect()
+}
+
+fn answered(plan: &Plan) -> Vec<IpAddr> {
+    plan.reach.keys().copied().collect()
+}
+
+#[test]
+fn nothing_is_announced_before_everything_that_could_forbid_it_was_seen() {
+    let all = || [policy(PolicyKind::Gateherald), node(), Seen::Links([link(true)].into()), service(&[VIP])];
+    for (missing, name) in ["policies", "nodes", "links", "services"].iter().enumerate() {
+        let seen = all().into_iter().enumerate().filter(|(i, _)| *i != missing).map(|(_, seen)| seen);
+        let (plan, transitions) = desires(seen).plan(ms(0));
+        assert_eq!(plan.outlook.waiting_for, [*name]);
+        assert!(plan.wants.is_empty() && plan.reach.is_empty() && transitions.is_empty());
+    }
+    let (plan, transitions) = complete().plan(ms(0));
+    assert_eq!(wanted(&plan), [ip(VIP)]);
+    assert_eq!(plan.reach[&ip(VIP)], BTreeSet::from([2]));
+    assert_eq!(
+        plan.notes.policies,
+        BTreeSet::from(["L2AnnouncementPolicy/mdhlabs-layer2-policy".to_owned()])
+    );
+    assert_eq!(plan.notes.links.len(), 1);
+    assert!(matches!(&transitions[..], [Transition::Selected(address, _)] if *address == ip(VIP)));
+}
+
+#[test]
+fn a_vanished_address_is_silent_at_once_and_its_claim_stays_for_half_a_second() {
+    let mut desires = complete();
+    desires.plan(ms(0));
+    desires.see(service(&[]));
+    let (plan, _) = desires.plan(ms(1000));
+    assert!(answered(&plan).is_empty());
+    assert_eq!(wanted(&plan), [ip(VIP)]);
+    assert_eq!(desires.next_deadline(), Some(ms(1500)));
+    assert_eq!(wanted(&desires.plan(ms(1499)).0), [ip(VIP)]);
+    assert!(wanted(&desires.plan(ms(1500)).0).is_empty());
+    assert_eq!(desires.next_deadline(), None);
+}
+
+#[test]
+fn an_address_that_comes_back_in_time_never_left() {
+    let mut desires = complete();
+    desires.plan(ms(0));
+    desires.see(service(&[]));
+    desires.plan(ms(100));
+    desires.see(service(&[VIP]));
+    let (plan, _) = desires.plan(ms(300));
+    assert_eq!((answered(&plan), wanted(&plan)), (vec![ip(VIP)], vec![ip(VIP)]));
+    assert_eq!(desires.next_deadline(), None);
+}
+
+#[test]
+fn a_lost_link_releases_the_claim_after_a_debounce() {
+    let mut desires = complete();
+    desires.plan(ms(0));
+    desires.see(Seen::Links([link(false)].into()));
+    let (plan, _) = desires.plan(ms(1000));
+    assert!(answered(&plan).is_empty());
+    assert_eq!(desires.next_deadline(), Some(ms(1150)));
+    assert!(wanted(&desires.plan(ms(1150)).0).is_empty());
+}
+
+#[test]
+fn what_somebody_decided_takes_effect_at_once() {
+    for decision in [
+        Seen::Policies(
+            PolicyKind::Gateherald,
+            Change::Gone(PolicyId::new(PolicyKind::Gateherald, "mdhlabs-layer2-policy")),
+        ),
+        Seen::Nodes(Change::Gone("worker-1".to_owned())),
+    ] {
+        let mut desires = complete();
+        desires.plan(ms(0));
+        desires.see(decision);
+        let (plan, transitions) = desires.plan(ms(1));
+        assert!(wanted(&plan).is_empty() && answered(&plan).is_empty());
+        assert!(transitions.contains(&Transition::Unselected(ip(VIP))));
+    }
+}
+
+#[test]
+fn one_of_two_addresses_goes_and_the_other_does_not_notice() {
+    let mut desires = complete();
+    desires.see(service(&[VIP, OTHER]));
+    desires.plan(ms(0));
+    desires.see(service(&[VIP]));
+    let (plan, transitions) = desires.plan(ms(1));
+    assert_eq!(answered(&plan), [ip(VIP)]);
+    assert_eq!(transitions, [Transition::Unselected(ip(OTHER))]);
+}
+
+#[test]
+fn cilium_policies_count_only_while_they_are_honoured() {
+    let links = Seen::Links([link(true)].into());
+    let mut desires = desires([policy(PolicyKind::Cilium), node(), links, service(&[VIP])]);
+    assert!(desires.has_cilium_policies());
+    assert!(wanted(&desires.plan(ms(0)).0).is_empty());
+    desires.see(Seen::Cilium(Stance::Honoured));
+    assert_eq!(wanted(&desires.plan(ms(1)).0), [ip(VIP)]);
+    desires.see(Seen::Cilium(Stance::LeaseRenewed("cilium-l2announce-x".to_owned())));
+    assert!(answered(&desires.plan(ms(2)).0).is_empty());
+}
+
+#[test]
+fn a_list_forgets_what_is_not_in_it() {
+    let mut desires = complete();
+    desires.plan(ms(0));
+    desires.see(Seen::Policies(PolicyKind::Gateherald, Change::All(Vec::new())));
+    assert!(wanted(&desires.plan(ms(1)).0).is_empty());
+    desires.see(policy(PolicyKind::Gateherald));
+    desires.see(Seen::Services(Change::All(Vec::new())));
+    assert!(answered(&desires.plan(ms(2)).0).is_empty());
+}
+
+#[test]
+fn a_reason_is_told_once() {
+    let mut desires = complete();
+    desires.see(service(&["192.168.99.10"]));
+    let (_, first) = desires.plan(ms(0));
+    let refusals = |transitions: &[Transition]| {
+        let mut refused = transitions.iter().filter(|t| matches!(t, Transition::Refused(_))).count();
+        refused += transitions.iter().filter(|t| matches!(t, Transition::Selected(..))).count();
+        refused
+    };
+    assert_eq!(refusals(&first), 1, "{first:?}");
+    assert!(matches!(&first[0], Transition::Refused(r) if r.why.name() == "NotAVirtualAddress"));
+    assert!(desires.plan(ms(1)).1.is_empty());
+}

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The rim: everything that touches the kernel or the API server.
+
+pub mod answering;
+pub mod cilium;
+pub mod clock;
+pub mod filter;
+pub mod follow;
+pub mod incarnation;
+pub mod leases;
+pub mod links;
+#[cfg(test)]
+mod netns;
+pub mod objects;
+pub mod packet;
+pub mod release;

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One kind of object, followed for ever: a list, then a watch that is taken up again wherever it broke.
+//!
+//! kube's own watcher does not tell when a broken watch works again unless an object changes, and restarts where its
+//! caller cannot; readiness and the ownership rules need both.
+
+use std::{fmt::Debug, time::Duration};
+
+use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
+use gateherald_runtime::{
+    backoff::Backoff,
+    kubernetes::{Problem, explain},
+};
+use kube::{
+    Api, ResourceExt,
+    api::{ListParams, WatchEvent, WatchParams},
+};
+use serde::de::DeserializeOwned;
+use tokio::time::{sleep, timeout};
+
+/// 240 s: the API server ends the watch then, and it is taken up again where it was.
+const WATCH_SECONDS: u32 = 240;
+/// 150 s: bookmarks come about every minute, so a watch that says nothing for longer hangs on a dead connection.
+const SILENCE: Duration = Duration::from_secs(150);
+
+/// What is followed, and how patiently.
+#[derive(Clone)]
+pub struct Subject<K> {
+    /// The objects.
+    pub api: Api<K>,
+    /// Plural and group, for people.
+    pub name: &'static str,
+    /// Only the object with this name.
+    pub only: Option<String>,
+    /// Pauses between attempts.
+    pub pauses: Backoff,
+}
+
+/// What there is to tell about followed objects.
+#[derive(Debug)]
+pub enum News<K> {
+    /// All of them, at this resourceVersion: the first list, or one after a gap.
+    All(Vec<K>, String),
+    /// One was created or changed.
+    Applied(K),
+    /// One was deleted; this is its last state.
+    Deleted(K),
+    /// Nothing changed up to this resourceVersion.
+    UpTo(String),
+    /// The watch works, at first and again after trouble.
+    Connected,
+    /// The watch ended and is taken up again from where it was.
+    Interrupted,
+    /// An attempt failed; the next comes after a pause.
+    Failed(Problem, String),
+}
+
+/// Objects that can be followed.
+pub trait Followed:
+    kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static
+{
+}
+
+impl<K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static> Followed for K {}
+
+enum Stage<K> {
+    List,
+    Open(String),
+    Watching(String, BoxStream<'static, Result<WatchEvent<K>, kube::Error>>),
+}
+
+struct Follower<K> {
+    subject: Subject<K>,
+    stage: Stage<K>,
+    pause: Option<Duration>,
+}
+
+/// Follows `subject`, from `version` if it is given, else from a list of the newest state (read from the quorum).
+///
+/// The stream never ends. Dropping it closes its connection.
+pub fn follow<K: Followed>(subject: Subject<K>, version: Option<String>) -> BoxStream<'static, News<K>> {
+    let stage = version.map_or(Stage::List, Stage::Open);
+    let follower = Follower { subject, stage, pause: None };
+    stream::unfold(follower, |mut follower| async move {
+        let news = follower.next().await;
+        Some((news, follower))
+    })
+    .boxed()
+}
+
+impl<K: Followed> Follower<K> {
+    async fn next(&mut self) -> News<K> {
+        if let Some(pause) = self.pause.take() {
+            sleep(pause).await;
+        }
+        loop {
+            let news = match std::mem::replace(&mut self.stage, Stage::List) {
+                Stage::List => Some(self.list().await),
+                Stage::Open(version) => Some(self.open(version).await),
+                Stage::Watching(version, events) => self.watch(version, events).await,
+            };
+            if let Some(news) = news {
+                return news;
+            }
+        }
+    }
+
+    async fn list(&mut self) -> News<K> {
+        let params = ListParams { field_selector: self.only(), ..ListParams::default() };
+        match timeout(SILENCE, self.subject.api.list(&params)).await {
+            Ok(Ok(list)) => {
+                let version = list.metadata.resource_version.unwrap_or_default();
+                self.stage = Stage::Open(version.clone());
+                News::All(list.items, version)
+            }
+            Ok(Err(e)) => self.failed("list", &e, Stage::List),
+            Err(_) => self.hangs("list", Stage::List),
+        }
+    }
+
+    async fn open(&mut self, version: String) -> News<K> {
+        let params = WatchParams {
+            field_selector: self.only(),
+            timeout: Some(WATCH_SECONDS),
+            bookmarks: true,
+            ..WatchParams::default()
+        };
+        match timeout(SILENCE, self.subject.api.watch(&params, &version)).await {
+            Ok(Ok(events)) => {
+                self.stage = Stage::Watching(version, events.boxed());
+                self.subject.pauses.reset();
+                News::Connected
+            }
+            Ok(Err(e)) if is_gone(&e) => self.failed("watch", &e, Stage::List),
+            Ok(Err(e)) => self.failed("watch", &e, Stage::Open(version)),
+            Err(_) => self.hangs("watch", Stage::Open(version)),
+        }
+    }
+
+    /// One event; none when it has nothing to tell.
+    async fn watch(
+        &mut self,
+        version: String,
+        mut events: BoxStream<'static, Result<WatchEvent<K>, kube::Error>>,
+    ) -> Option<News<K>> {
+        let Ok(event) = timeout(SILENCE, events.try_next()).await else {
+            return Some(self.hangs("watch", Stage::Open(version)));
+        };
+        let (version, news) = match event {
+            Ok(Some(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
+                (object.resource_version().unwrap_or(version), Some(News::Applied(object)))
+            }
+            Ok(Some(WatchEvent::Deleted(object))) => {
+                (object.resource_version().unwrap_or(version), Some(News::Deleted(object)))
+            }
+            Ok(Some(WatchEvent::Bookmark(mark))) => {
+                let version = mark.metadata.resource_version;
+                (version.clone(), Some(News::UpTo(version)))
+            }
+            Ok(Some(WatchEvent::Error(status))) => {
+                return Some(self.failed("watch", &kube::Error::Api(status), Stage::List));
+            }
+            Ok(None) => {
+                self.stage = Stage::Open(version);
+                return Some(News::Interrupted);
+            }
+            // A broken connection leaves no gap; an event that cannot be read does, so begin anew.
+            Err(e @ kube::Error::SerdeError(_)) => return Some(self.failed("watch", &e, Stage::List)),
+            Err(e) => return Some(self.failed("watch", &e, Stage::Open(version))),
+        };
+        self.stage = Stage::Watching(version, events);
+        news
+    }
+
+    fn failed(&mut self, verb: &str, error: &kube::Error, then: Stage<K>) -> News<K> {
+        self.stage = then;
+        let pause = self.subject.pauses.pause();
+        // A kind that is not served comes with an installation, not with the next second.
+        self.pause = Some(if Problem::of(error) == Problem::NotFound { pause * 3 } else { pause });
+        News::Failed(Problem::of(error), explain(verb, self.subject.name, error))
+    }
+
+    fn hangs(&mut self, verb: &str, then: Stage<K>) -> News<K> {
+        self.stage = then;
+        let text =
+            format!("API server silent, cannot {verb} {}: nothing came for {SILENCE:?}", self.subject.name);
+        News::Failed(Problem::Unreachable, text)
+    }
+
+    fn only(&self) -> Option<String> {
+        self.subject.only.as_ref().map(|name| format!("metadata.name={name}"))
+    }
+}
+
+/// 410: the resourceVersion is older than what the API server remembers.
+fn is_gone(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 410)
+}

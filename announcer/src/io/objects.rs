@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The watches over what decides about announcing: policies, Services, Nodes. Each object is reduced to what is used
+//! before it is passed on; the rest, managedFields included, is dropped at once.
+
+use futures::StreamExt;
+use gateherald_model::{
+    crd::{CiliumL2AnnouncementPolicy, L2AnnouncementPolicy, L2AnnouncementPolicySpec},
+    node::NodeView,
+    policy::{PolicyId, PolicyKind},
+    service::{ServiceKey, ServiceView},
+};
+use gateherald_runtime::{
+    backoff::Backoff,
+    kubernetes::{Problem, Trouble},
+    readiness,
+    shutdown::Shutdown,
+};
+use k8s_openapi::api::core::v1::{Node, Service};
+use kube::{Api, Client, ResourceExt, core::DeserializeGuard};
+use tokio::sync::mpsc;
+
+use super::follow::{Followed, News, Subject, follow};
+use crate::desired::{Change, Seen};
+
+/// After so many 404s in a row a CRD is gone, and its objects with it; a single one may be an API server that starts.
+const GONE_AFTER: u32 = 3;
+
+/// What a watch tells the evaluation.
+#[derive(Debug)]
+pub enum Told {
+    /// Objects.
+    Seen(Seen),
+    /// Whether policies of this kind are served at all; unknown for this reason.
+    Served(PolicyKind, Served),
+}
+
+/// Whether a kind of policy can be watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Served {
+    /// It is being watched.
+    Yes,
+    /// Its CRD is not there.
+    No,
+    /// It cannot be told.
+    Unknown(String),
+}
+
+/// Watches our own policies.
+pub async fn policies(client: Client, out: mpsc::Sender<Told>, shutdown: Shutdown) {
+    let api: Api<DeserializeGuard<L2AnnouncementPolicy>> = Api::all(client);
+    let subject = subject(api, "l2announcementpolicies.gateherald.io");
+    let reduce = |p: DeserializeGuard<L2AnnouncementPolicy>| p.0.map(|p| p.spec).map_err(|e| e.to_string());
+    follow_policies(subject, PolicyKind::Gateherald, reduce, out, shutdown).await;
+}
+
+/// Watches Cilium's policies.
+pub async fn cilium_policies(client: Client, out: mpsc::Sender<Told>, shutdown: Shutdown) {
+    let api: Api<DeserializeGuard<CiliumL2AnnouncementPolicy>> = Api::all(client);
+    let subject = subject(api, "ciliuml2announcementpolicies.cilium.io");
+    let reduce = |p: DeserializeGuard<CiliumL2AnnouncementPolicy>| {
+        p.0.map(|p| p.spec.into()).map_err(|e| e.to_string())
+    };
+    follow_policies(subject, PolicyKind::Cilium, reduce, out, shutdown).await;
+}
+
+/// Watches Services.
+pub async fn services(client: Client, out: mpsc::Sender<Told>, ready: readiness::Handle, shutdown: Shutdown) {
+    let key = |s: &Service| ServiceKey::new(s.namespace().unwrap_or_default(), s.name_any());
+    let subject = subject(Api::<Service>::all(client), "services");
+    follow_core(subject, key, |s| ServiceView::from(s), Seen::Services, (out, ready, shutdown)).await;
+}
+
+/// Watches Nodes.
+pub async fn nodes(client: Client, out: mpsc::Sender<Told>, ready: readiness::Handle, shutdown: Shutdown) {
+    let subject = subject(Api::<Node>::all(client), "nodes");
+    follow_core(subject, Node::name_any, |n| NodeView::from(n), Seen::Nodes, (out, ready, shutdown)).await;
+}
+
+async fn follow_core<K: Followed, I, T>(
+    subject: Subject<K>,
+    key: impl Fn(&K) -> I,
+    reduce: impl Fn(&K) -> T,
+    seen: impl Fn(Change<I, T>) -> Seen,
+    (out, ready, shutdown): (mpsc::Sender<Told>, readiness::Handle, Shutdown),
+) {
+    let mut trouble = Trouble::new(subject.name);
+    let mut news = follow(subject, None);
+    while let Some(news) = next(&mut news, &shutdown).await {
+        let change = match news {
+            News::All(all, _) => {
+                Change::All(all.iter().map(|object| (key(object), reduce(object))).collect())
+            }
+            News::Applied(object) => Change::Set(key(&object), reduce(&object)),
+            News::Deleted(object) => Change::Gone(key(&object)),
+            News::Connected => {
+                trouble.over();
+                ready.ready();
+                continue;
+            }
+            News::Failed(_, said) => {
+                trouble.note(&said);
+                ready.waiting(said);
+                continue;
+            }
+            News::UpTo(_) | News::Interrupted => continue,
+        };
+        if out.send(Told::Seen(seen(change))).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn follow_policies<K: Followed>(
+    subject: Subject<K>,
+    kind: PolicyKind,
+    reduce: impl Fn(K) -> Result<L2AnnouncementPolicySpec, String>,
+    out: mpsc::Sender<Told>,
+    shutdown: Shutdown,
+) {
+    let name = subject.name;
+    let mut trouble = Trouble::new(name);
+    let mut missing = 0;
+    // One that cannot be read at all changes nothing: its last good version stays in force.
+    let read = |policy: K| {
+        let id = PolicyId::new(kind, policy.name_any());
+        match reduce(policy) {
+            Ok(spec) => Some((id, spec)),
+            Err(error) => {
+                tracing::warn!(policy = %id, error, "policy cannot be read");
+                None
+            }
+        }
+    };
+    let mut news = follow(subject, None);
+    while let Some(news) = next(&mut news, &shutdown).await {
+        let told = match news {
+            News::All(all, _) => seen(kind, Change::All(all.into_iter().filter_map(&read).collect())),
+            News::Applied(policy) => match read(policy) {
+                Some((id, spec)) => seen(kind, Change::Set(id, spec)),
+                None => continue,
+            },
+            News::Deleted(policy) => seen(kind, Change::Gone(PolicyId::new(kind, policy.name_any()))),
+            News::Connected => {
+                trouble.over();
+                missing = 0;
+                Told::Served(kind, Served::Yes)
+            }
+            News::Failed(Problem::NotFound, _) => {
+                missing += 1;
+                if missing == GONE_AFTER && out.send(seen(kind, Change::All(Vec::new()))).await.is_err() {
+                    return;
+                }
+                Told::Served(kind, Served::No)
+            }
+            News::Failed(_, said) => {
+                trouble.note(&said);
+                Told::Served(kind, Served::Unknown(said))
+            }
+            News::UpTo(_) | News::Interrupted => continue,
+        };
+        if out.send(told).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn seen(kind: PolicyKind, change: Change<PolicyId, L2AnnouncementPolicySpec>) -> Told {
+    Told::Seen(Seen::Policies(kind, change))
+}
+
+fn subject<K>(api: Api<K>, name: &'static str) -> Subject<K> {
+    Subject { api, name, only: None, pauses: Backoff::default() }
+}
+
+/// The next news; none when the process stops.
+async fn next<K>(
+    news: &mut futures::stream::BoxStream<'static, News<K>>,
+    shutdown: &Shutdown,
+) -> Option<News<K>> {
+    tokio::select! {
+        () = shutdown.stopping() => None,
+        news = news.next() => news,
+    }
+}

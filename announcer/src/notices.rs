@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What happens to ownership and to what is wanted, told as lines that a person can follow one address by.
+
+use gateherald_model::{
+    announcement::{NotAnnounced, Why},
+    leases::names,
+};
+use tracing::{debug, info, warn};
+
+use crate::{
+    claims::{Answer, Notice},
+    desired::Transition,
+    metrics::{ForReason, Metrics},
+};
+
+/// Logs and counts what happened to ownership.
+pub fn tell(notice: &Notice, metrics: &Metrics) {
+    let changed = |reason| {
+        metrics.claim_changes.get_or_create(&ForReason { reason }).inc();
+    };
+    match notice {
+        Notice::Took { address, ground, after } => {
+            changed("took");
+            metrics.takeover.observe(after.as_secs_f64());
+            info!(%address, ground = ground.name(), after = ?after, "owning the address");
+        }
+        Notice::Lost { address, reason } => {
+            changed("lost");
+            warn!(%address, reason = reason.name(), "lost the address");
+        }
+        Notice::Released { address } => {
+            changed("released");
+            info!(%address, "gave the address up");
+        }
+        Notice::Lapsed { session, reason, titles } => {
+            let reason = reason.name();
+            metrics.lapses.get_or_create(&ForReason { reason }).inc();
+            warn!(session, reason, addresses = titles, "session lost: silent until a new one is in force");
+        }
+        Notice::Adopting { session } => info!(session, "replacing this node's dead predecessor"),
+        Notice::PredecessorAlive { session } => {
+            info!(
+                session,
+                "another announcer of this node may be alive: waiting until its session is silent"
+            );
+        }
+        Notice::Ending { node, session, silent } => {
+            info!(node, session, silent = ?silent, "ending the silent session of another node");
+        }
+        Notice::WatchStuck => warn!("no own renewal came back in time: opening the Lease watch anew"),
+        Notice::WriteFailed { key, answer: answer @ (Answer::Conflict | Answer::Written(_)) } => {
+            debug!(lease = names::of(key), ?answer, "write");
+        }
+        Notice::WriteFailed { key, answer } => debug!(lease = names::of(key), ?answer, "write failed"),
+    }
+}
+
+/// Logs what changed in what this node would announce.
+pub fn tell_transition(transition: &Transition) {
+    match transition {
+        Transition::Selected(address, desired) => {
+            let join = |texts: Vec<String>| texts.join(",");
+            let services = join(desired.services.iter().map(ToString::to_string).collect());
+            let policies = join(desired.policies.iter().map(ToString::to_string).collect());
+            let interfaces = join(desired.interfaces.iter().map(|i| i.name.clone()).collect());
+            info!(%address, services, policies, interfaces, "address selected");
+        }
+        Transition::Unselected(address) => info!(%address, "address no longer selected"),
+        Transition::Refused(refused) => tell_refusal(refused),
+    }
+}
+
+fn tell_refusal(refused: &NotAnnounced) {
+    let NotAnnounced { service, address, policy, why } = refused;
+    let service = service.as_ref().map(tracing::field::display);
+    let address = address.as_ref().map(tracing::field::display);
+    let policy = policy.as_ref().map(tracing::field::display);
+    let (reason, detail) = (why.name(), why.to_string());
+    match why {
+        // Somebody meant something and does not get it.
+        Why::PolicyInvalid(..)
+        | Why::SelectsNothing
+        | Why::NotAVirtualAddress(_)
+        | Why::NoInterface(_)
+        | Why::InterfacesDown(_)
+        | Why::BadAddress(_) => warn!(service, address, policy, reason, detail, "not announced"),
+        // The usual state of most Services and of many a node.
+        Why::NoPolicy | Why::NodeNotSelected | Why::NoAddress => {
+            debug!(service, address, policy, reason, detail, "not announced");
+        }
+        _ => info!(service, address, policy, reason, detail, "not announced"),
+    }
+}

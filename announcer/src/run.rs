@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The process, from top to bottom: check, connect, start every task, wait for the end.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context;
+use gateherald_model::{announcement::Rules, interfaces::Link};
+use gateherald_runtime::{
+    admin, crypto,
+    kubernetes::{ClientOptions, client},
+    process,
+    readiness::Board,
+    shutdown::{Shutdown, Signals},
+    tasks::{Grace, Tasks},
+};
+use kube::Client;
+use prometheus_client::registry::Registry;
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+};
+
+use crate::{
+    args::{Announcing, Args, CiliumPolicies},
+    cilium::Stance,
+    claims::{Config, Rights},
+    debug,
+    desired::{Desires, Outlook, Plan, Reach, Seen},
+    evaluating::{Evaluating, Outputs},
+    io::{
+        answering::{self, Speaker},
+        cilium::{Lookout, look_out},
+        links,
+        objects::{self, Told},
+        packet,
+    },
+    metrics::{self, Metrics},
+    seat::Seat,
+};
+
+/// Changes under way to the evaluation, questions under way to the claims; who sends more waits.
+const BACKLOG: usize = 256;
+/// No peer has to notice that this process ends before it does, and its session's end is one write.
+const GRACE: Grace = Grace { drain: Duration::ZERO, stop: Duration::from_secs(5) };
+/// 250 ms: one of several API servers may be a black hole, and another must be reached within a renew period.
+const LEASE_CONNECT: Duration = Duration::from_millis(250);
+/// What is watched may wait for a slow API server; what is renewed may not.
+const OBJECT_CONNECT: Duration = Duration::from_secs(5);
+
+/// Runs until a signal, or until a task fails.
+pub async fn run(args: Args, config: Config) -> anyhow::Result<()> {
+    crypto::install_provider();
+    packet::permitted()?;
+    let signals = Signals::install().context("install signal handlers")?;
+    let admin_port = admin::bind(args.admin_listen).await?;
+    let debug_port = TcpListener::bind(args.debug_listen)
+        .await
+        .with_context(|| format!("cannot listen on {} (debug port)", args.debug_listen))?;
+    let objects = client(&args.kube, options(OBJECT_CONNECT)).await?;
+    let leases = client(&args.kube, options(LEASE_CONNECT)).await?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), node = config.node, "starting");
+
+    let (told_out, told) = mpsc::channel(BACKLOG);
+    let (question_out, questions) = mpsc::channel(BACKLOG);
+    let (rights_out, rights) = watch::channel(Rights::default());
+    let mut daemon = Daemon::default();
+    let links = daemon.follow_links();
+    daemon.watch_objects(&objects, &told_out);
+    let results = daemon.evaluate(&config, &args.announcing, told, links.clone());
+    daemon.watch_cilium(objects, &args.announcing, told_out, results.cilium_needed).await?;
+    let speaker = daemon.answer(results.reach, links)?;
+    let seat = Seat {
+        config: config.clone(),
+        namespace: args.namespace,
+        owner: args.owner_configmap,
+        speaker,
+        plan: results.plan,
+        rights: rights_out,
+        questions,
+        metrics: daemon.metrics.clone(),
+    };
+    daemon.claim(seat, leases);
+    let sources =
+        debug::Sources { node: config.node, outlook: results.outlook.clone(), questions: question_out };
+    daemon.serve_debug(debug_port, sources);
+    daemon.serve_admin(admin_port, results.outlook, rights);
+    Ok(daemon.tasks.run(signals, daemon.shutdown, GRACE).await?)
+}
+
+/// What all tasks share.
+#[derive(Default)]
+struct Daemon {
+    tasks: Tasks,
+    board: Board,
+    shutdown: Shutdown,
+    metrics: Metrics,
+}
+
+/// What the evaluation tells the others.
+struct Results {
+    plan: watch::Receiver<Arc<Plan>>,
+    reach: watch::Receiver<Arc<Reach>>,
+    outlook: watch::Receiver<Arc<Outlook>>,
+    cilium_needed: watch::Receiver<bool>,
+}
+
+impl Daemon {
+    /// A task that ends without an error, and only because the process stops.
+    fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(name, async move {
+            task.await;
+            Ok(())
+        });
+    }
+
+    fn follow_links(&mut self) -> watch::Receiver<Option<Arc<[Link]>>> {
+        let (out, links) = watch::channel(None);
+        let ready = self.board.part("links", "the node's links have not been read yet");
+        let (mut seen, shutdown) = (links.clone(), self.shutdown.clone());
+        self.tasks.spawn("links", async move {
+            let first = async {
+                if seen.wait_for(Option::is_some).await.is_ok() {
+                    ready.ready();
+                }
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                () = shutdown.stopping() => Ok(()),
+                end = links::follow(out) => Ok(end?),
+                () = first => Ok(()),
+            }
+        });
+        links
+    }
+
+    fn watch_objects(&mut self, client: &Client, out: &mpsc::Sender<Told>) {
+        let (api, told, stop) = (|| client.clone(), || out.clone(), self.shutdown.clone());
+        let services = self.board.part("services", "services have not been listed yet");
+        let nodes = self.board.part("nodes", "nodes have not been listed yet");
+        self.spawn("policies", objects::policies(api(), told(), stop.clone()));
+        self.spawn("services", objects::services(api(), told(), services, stop.clone()));
+        self.spawn("nodes", objects::nodes(api(), told(), nodes, stop));
+    }
+
+    fn evaluate(
+        &mut self,
+        config: &Config,
+        announcing: &Announcing,
+        told: mpsc::Receiver<Told>,
+        links: watch::Receiver<Option<Arc<[Link]>>>,
+    ) -> Results {
+        let (plan_out, plan) = watch::channel(Arc::default());
+        let (reach_out, reach) = watch::channel(Arc::default());
+        let (outlook_out, outlook) = watch::channel(Arc::default());
+        let (needed_out, cilium_needed) = watch::channel(false);
+        let evaluating = Evaluating {
+            desires: Desires::new(config.node.clone(), rules(announcing)),
+            told,
+            links,
+            out: Outputs {
+                plan: plan_out,
+                reach: reach_out,
+                outlook: outlook_out,
+                cilium_needed: needed_out,
+            },
+            metrics: self.metrics.clone(),
+            ready: self.board.part("policies", "policies have not been listed yet"),
+        };
+        self.spawn("evaluation", evaluating.run(self.shutdown.clone()));
+        Results { plan, reach, outlook, cilium_needed }
+    }
+
+    async fn watch_cilium(
+        &mut self,
+        client: Client,
+        announcing: &Announcing,
+        out: mpsc::Sender<Told>,
+        needed: watch::Receiver<bool>,
+    ) -> anyhow::Result<()> {
+        let stance = match announcing.cilium_policies {
+            CiliumPolicies::Never => Some(Stance::Never),
+            CiliumPolicies::Always => Some(Stance::Honoured),
+            CiliumPolicies::Auto => None,
+        };
+        if stance != Some(Stance::Never) {
+            let policies = objects::cilium_policies(client.clone(), out.clone(), self.shutdown.clone());
+            self.spawn("Cilium's policies", policies);
+        }
+        if let Some(stance) = stance {
+            return out.send(Told::Seen(Seen::Cilium(stance))).await.context("the evaluation ended");
+        }
+        let lookout = Lookout { client, namespace: announcing.cilium_namespace.clone(), needed, out };
+        self.spawn("lookout for Cilium", look_out(lookout, self.shutdown.clone()));
+        Ok(())
+    }
+
+    fn answer(
+        &mut self,
+        reach: watch::Receiver<Arc<Reach>>,
+        links: watch::Receiver<Option<Arc<[Link]>>>,
+    ) -> anyhow::Result<Speaker> {
+        let (speaker, thread) = answering::start(reach, links, self.metrics.clone())?;
+        self.tasks.spawn("answering", async { Ok(thread.await?) });
+        Ok(speaker)
+    }
+
+    fn claim(&mut self, seat: Seat, leases: Client) {
+        let ready = self.board.part("leases", "the API server has not been reached yet");
+        let shutdown = self.shutdown.clone();
+        self.tasks.spawn("claims", seat.take(leases, ready, shutdown));
+    }
+
+    fn serve_debug(&mut self, port: TcpListener, sources: debug::Sources) {
+        let shutdown = self.shutdown.clone();
+        self.tasks.spawn("debug port", async move {
+            let stop = async move { shutdown.stopping().await };
+            axum::serve(port, debug::router(sources)).with_graceful_shutdown(stop).await.context("debug port")
+        });
+    }
+
+    fn serve_admin(
+        &mut self,
+        port: TcpListener,
+        outlook: watch::Receiver<Arc<Outlook>>,
+        rights: watch::Receiver<Rights>,
+    ) {
+        let mut registry = Registry::default();
+        process::register(&mut registry, metrics::PREFIX, env!("CARGO_PKG_VERSION"));
+        self.metrics.register(&mut registry, outlook, rights);
+        self.tasks
+            .spawn("admin port", admin::serve(port, self.board.clone(), registry, self.shutdown.clone()));
+    }
+}
+
+fn options(connect_timeout: Duration) -> ClientOptions {
+    ClientOptions {
+        user_agent: concat!("gateherald-announcer/", env!("CARGO_PKG_VERSION")),
+        connect_timeout,
+        read_timeout: None,
+        retry: false,
+    }
+}
+
+fn rules(announcing: &Announcing) -> Rules {
+    Rules {
+        load_balancer_classes: announcing.load_balancer_classes.iter().cloned().collect(),
+        external_ip_cidrs: announcing.external_ip_cidrs.clone(),
+        honor_exclude_label: announcing.honor_exclude_label,
+    }
+}
