@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The announcer on the wire: who answers for what, and who must not.
+
+use std::time::Duration;
+
+use gateherald_lab::frame::Mac;
+use gateherald_lab::patience::{LONG, Look, until};
+use gateherald_tests::vips::Site;
+
+/// Long enough for an answer that should not come; a right one takes a few milliseconds.
+const QUIET: Duration = Duration::from_millis(700);
+
+#[test]
+fn an_address_is_announced_and_answered_by_exactly_one_node() -> anyhow::Result<()> {
+    gateherald_lab::run(async |lab| {
+        let site = Site::new(lab, "one", 2).await?;
+        let vip = site.lan.address(200);
+        let wire = site.lan.sniff()?;
+        site.service("web", &[vip]).await?;
+        let owner = site.owner(vip).await?;
+        let mac = site.nodes[owner].mac();
+        assert_eq!(site.claim_holder(vip).await?.as_deref(), Some(site.nodes[owner].name()));
+        // A24: both gratuitous forms at once, repeated more than a second later.
+        let announcements = |operation| {
+            let frames = wire.frames();
+            let of_kind = frames.iter().filter_map(|f| Some((f.at, f.arp()?)));
+            of_kind.filter(|(_, arp)| arp.announces(vip) && arp.operation == operation).collect::<Vec<_>>()
+        };
+        until("both forms are repeated", LONG, async || {
+            let counts = (announcements(1).len(), announcements(2).len());
+            Ok(if counts.0 >= 2 && counts.1 >= 2 {
+                Look::Found(())
+            } else {
+                Look::NotYet(format!("{counts:?}"))
+            })
+        })
+        .await?;
+        let (requests, replies) = (announcements(1), announcements(2));
+        let spacing = requests[1].0 - requests[0].0;
+        assert!(spacing > Duration::from_secs(1), "outlasts the receivers' lock time: {spacing:?}");
+        assert!(replies[0].0 - requests[0].0 < Duration::from_millis(50));
+        assert!(
+            replies.iter().all(|(_, arp)| arp.target_mac == mac),
+            "Linux counts only replies with THA = SHA"
+        );
+        let senders: Vec<Mac> = wire
+            .frames()
+            .iter()
+            .filter_map(|f| f.arp())
+            .filter(|arp| arp.sender_ip == vip)
+            .map(|arp| arp.source)
+            .collect();
+        assert!(senders.iter().all(|sender| *sender == mac), "one owner: {senders:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn when_the_holder_is_stopped_another_node_answers() -> anyhow::Result<()> {
+    gateherald_lab::run(async |lab| {
+        let site = Site::new(lab, "stop", 2).await?;
+        let vip = site.lan.address(200);
+        site.service("web", &[vip]).await?;
+        let first = site.owner(vip).await?;
+        let asking = site.lan.client().ask_every(Duration::from_millis(5), &[vip]);
+        let wire = site.lan.sniff()?;
+        let status = site.announcers[first].process().terminate().await?;
+        assert!(status.success(), "{status}");
+        let heir = wire.wait_for(LONG, |f| {
+            f.arp().is_some_and(|arp| {
+                arp.answers(vip) && !arp.announces(vip) && arp.source != site.nodes[first].mac()
+            })
+        });
+        let heir = heir.await?;
+        drop(asking);
+        assert_eq!(heir.source(), site.nodes[1 - first].mac());
+        let tenures = gateherald_lab::frame::tenures(&wire.frames(), vip);
+        assert!(tenures.len() <= 2, "nobody answers in turns: {tenures:?}");
+        Ok(())
+    })
+}

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the suites about the announcer share: policies for one LAN, Services with addresses, and looking at both.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use anyhow::Context;
+use gateherald_lab::frame::Arp;
+use gateherald_lab::lan::LAN_LABEL;
+use gateherald_lab::patience::{LONG, Look, until};
+use gateherald_lab::standin::address_allocator;
+use gateherald_lab::{Announcer, Lab, Lan, Node};
+use k8s_openapi::api::core::v1::Service;
+use kube::Api;
+use kube::api::{Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+
+/// The label by which the Services of one LAN are selected.
+pub const SERVICE_LABEL: &str = "tests.gateherald.io/lan";
+
+/// A LAN with a policy of its own, its nodes and their announcers, and a Kubernetes namespace for its Services.
+pub struct Site<'a> {
+    /// The cluster.
+    pub lab: &'a Lab,
+    /// The broadcast domain.
+    pub lan: Lan,
+    /// Where its Services are.
+    pub namespace: String,
+    /// The nodes, in the order in which they were added.
+    pub nodes: Vec<Node>,
+    /// Their announcers.
+    pub announcers: Vec<Announcer>,
+}
+
+impl<'a> Site<'a> {
+    /// A LAN with `nodes` nodes, each with a ready announcer, and the policy of [`Site::policy`].
+    ///
+    /// # Errors
+    /// Those of the lab.
+    pub async fn new(lab: &'a Lab, prefix: &str, nodes: usize) -> anyhow::Result<Self> {
+        let mut site = Self::without_policy(lab, prefix).await?;
+        site.policy(&json!({})).await?;
+        for _ in 0..nodes {
+            site.add_node(&[]).await?;
+        }
+        Ok(site)
+    }
+
+    /// A LAN without nodes and policy.
+    ///
+    /// # Errors
+    /// Those of the lab.
+    pub async fn without_policy(lab: &'a Lab, prefix: &str) -> anyhow::Result<Self> {
+        let lan = lab.lan(prefix)?;
+        let namespace = lab.namespace(prefix).await?;
+        Ok(Self { lab, lan, namespace, nodes: Vec::new(), announcers: Vec::new() })
+    }
+
+    /// Adds a node with a ready announcer.
+    ///
+    /// # Errors
+    /// Those of the lab.
+    pub async fn add_node(&mut self, args: &[&str]) -> anyhow::Result<()> {
+        let node = self.lan.add_node().await?;
+        self.announcers.push(node.run_announcer(args).await?);
+        self.nodes.push(node);
+        Ok(())
+    }
+
+    /// Writes the LAN's policy: its nodes, its Services, `ens18`, LoadBalancer addresses; `changes` are merged into it.
+    ///
+    /// # Errors
+    /// Those of kubectl.
+    pub async fn policy(&self, changes: &Value) -> anyhow::Result<()> {
+        let mut spec = json!({
+            "nodeSelector": { "matchLabels": { LAN_LABEL: self.lan.name() } },
+            "serviceSelector": { "matchLabels": { SERVICE_LABEL: self.lan.name() } },
+            "interfaces": ["^ens18$"],
+            "loadBalancerIPs": true,
+        });
+        merge(&mut spec, changes);
+        let policy = json!({
+            "apiVersion": "gateherald.io/v1alpha1",
+            "kind": "L2AnnouncementPolicy",
+            "metadata": { "name": self.lan.name() },
+            "spec": spec,
+        });
+        self.lab.apply(&policy.to_string()).await
+    }
+
+    /// Deletes the LAN's policy.
+    ///
+    /// # Errors
+    /// Those of kubectl.
+    pub async fn delete_policy(&self) -> anyhow::Result<()> {
+        self.lab.kubectl(&["delete", "ghl2", self.lan.name()]).await.map(drop)
+    }
+
+    /// Creates a Service that the policy selects, with these LoadBalancer addresses.
+    ///
+    /// # Errors
+    /// Those of the API server.
+    pub async fn service(&self, name: &str, addresses: &[Ipv4Addr]) -> anyhow::Result<Service> {
+        self.service_with(name, json!({}), addresses).await
+    }
+
+    /// As [`Site::service`], with `spec` merged into the Service's.
+    ///
+    /// # Errors
+    /// Those of the API server.
+    pub async fn service_with(
+        &self,
+        name: &str,
+        spec: Value,
+        addresses: &[Ipv4Addr],
+    ) -> anyhow::Result<Service> {
+        let mut object = json!({
+            "metadata": { "name": name, "labels": { SERVICE_LABEL: self.lan.name() } },
+            "spec": { "type": "LoadBalancer", "ports": [{ "port": 80 }] },
+        });
+        merge(&mut object["spec"], &spec);
+        let service =
+            self.services().create(&PostParams::default(), &serde_json::from_value(object)?).await?;
+        address_allocator::write(&self.lab.client(), &service, addresses).await?;
+        Ok(service)
+    }
+
+    /// Changes a Service.
+    ///
+    /// # Errors
+    /// Those of the API server.
+    pub async fn patch(&self, name: &str, patch: Value) -> anyhow::Result<()> {
+        self.services()
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .map(drop)
+            .context("patch")
+    }
+
+    /// The Services of the LAN.
+    pub fn services(&self) -> Api<Service> {
+        Api::namespaced(self.lab.client(), &self.namespace)
+    }
+
+    /// Asks until somebody answers for the address, and says which node that is.
+    ///
+    /// # Errors
+    /// When nobody answers, or somebody who is no node.
+    pub async fn owner(&self, address: Ipv4Addr) -> anyhow::Result<usize> {
+        let answer = self.lan.client().ask(address, LONG).await?;
+        self.node_of(&answer)
+    }
+
+    /// The node that sent this.
+    ///
+    /// # Errors
+    /// When it was none of the nodes.
+    pub fn node_of(&self, arp: &Arp) -> anyhow::Result<usize> {
+        let sender = arp.sender_mac;
+        self.nodes
+            .iter()
+            .position(|node| node.mac() == sender)
+            .with_context(|| format!("{sender} is no node"))
+    }
+
+    /// Asks for a while, and says whether nobody answered.
+    ///
+    /// # Errors
+    /// With whoever answered.
+    pub async fn silent(&self, address: Ipv4Addr, during: Duration) -> anyhow::Result<()> {
+        match self.lan.client().ask(address, during).await {
+            Err(_) => Ok(()),
+            Ok(arp) => anyhow::bail!("answered: {arp}"),
+        }
+    }
+
+    /// Waits until `/vips` of a node's announcer gives this reason for the address or, without one, the policy.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn refused(
+        &self,
+        node: usize,
+        address: Option<Ipv4Addr>,
+        reason: &str,
+    ) -> anyhow::Result<Value> {
+        until(&format!("/vips says {reason}"), LONG, async || {
+            let vips = self.announcers[node].vips().await?;
+            let entries = vips["notAnnounced"].as_array().cloned().unwrap_or_default();
+            let ours = |entry: &&Value| {
+                let same_address = address.is_none_or(|a| entry["address"] == a.to_string());
+                let text = format!("{}{}", entry["service"], entry["policy"]);
+                entry["reason"] == reason
+                    && same_address
+                    && (text.contains(&self.namespace) || text.contains(self.lan.name()))
+            };
+            Ok(match entries.iter().find(ours) {
+                Some(entry) => Look::Found(entry.clone()),
+                None => Look::NotYet(vips["notAnnounced"].to_string()),
+            })
+        })
+        .await
+    }
+
+    /// The Leases of claims on the address.
+    ///
+    /// # Errors
+    /// Those of kubectl.
+    pub async fn claim_holder(&self, address: Ipv4Addr) -> anyhow::Result<Option<String>> {
+        let name = format!("gateherald-vip-{address}");
+        let path = "-o=jsonpath={.spec.holderIdentity}";
+        let args =
+            ["get", "lease", &name, "-n", gateherald_lab::chart::NAMESPACE, "--ignore-not-found", path];
+        let holder = self.lab.kubectl(&args).await?;
+        Ok((!holder.trim().is_empty()).then(|| holder.trim().to_owned()))
+    }
+}
+
+fn merge(into: &mut Value, changes: &Value) {
+    match (into, changes) {
+        (Value::Object(into), Value::Object(changes)) => {
+            for (key, change) in changes {
+                merge(into.entry(key.clone()).or_insert(Value::Null), change);
+            }
+        }
+        (into, changes) => into.clone_from(changes),
+    }
+}
