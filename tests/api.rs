@@ -2,3 +2,5 @@
 //! Tests against a real API server.
 
 mod api_lab;
+mod api_webhook;
+mod api_webhook_faults;

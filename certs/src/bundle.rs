@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use pem::{EncodeConfig, LineEnding, Pem};
 use rustls::{
     RootCertStore,
     client::{WebPkiServerVerifier, danger::ServerCertVerifier},
@@ -35,9 +36,11 @@ pub fn merge<'a>(
 
 /// PEM text of certificates.
 pub fn write(certificates: &[CertificateDer<'_>]) -> String {
-    let pem =
-        |certificate: &CertificateDer<'_>| pem::encode(&pem::Pem::new("CERTIFICATE", certificate.to_vec()));
-    certificates.iter().map(pem).collect()
+    let lines = EncodeConfig::new().set_line_ending(LineEnding::LF);
+    let encode = |certificate: &CertificateDer<'_>| {
+        pem::encode_config(&Pem::new("CERTIFICATE", certificate.to_vec()), lines)
+    };
+    certificates.iter().map(encode).collect()
 }
 
 /// Whether a client that trusts this bundle accepts `leaf` as `server_name` now; the text says why not.

@@ -129,6 +129,14 @@ impl Lab {
         WEBHOOK.get_or_try_init(|| self.run_webhook(&[])).await
     }
 
+    /// Installs Gateway API's CRDs, into a control plane that was started without them.
+    ///
+    /// # Errors
+    /// With kubectl's message.
+    pub async fn install_gateway_api(&self) -> anyhow::Result<()> {
+        binaries::install_gateway_api(self.control_plane()).await
+    }
+
     /// Runs kubectl as an administrator.
     ///
     /// # Errors

@@ -16,6 +16,9 @@ use prometheus_client::{
 
 type Labels = [(&'static str, &'static str); 1];
 
+/// How a live look-up of a Gateway may end.
+const LOOKUP_RESULTS: [&str; 4] = ["found", "missing", "error", "timeout"];
+
 /// The metrics; clones share their values. Series of one metric are found by index, not by hashing.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -38,6 +41,10 @@ impl Metrics {
     pub fn register(registry: &mut Registry) -> Self {
         let reviews = Family::<Labels, Counter>::default();
         let skipped = Family::<Labels, Counter>::default();
+        let lookups = Family::<Labels, Counter>::default();
+        for result in LOOKUP_RESULTS {
+            drop(lookups.get_or_create(&[("result", result)]));
+        }
         let metrics = Self {
             reviews: Outcome::ALL.map(|outcome| reviews.get_or_create_owned(&[("outcome", outcome.name())])),
             skipped: SkipReason::ALL.map(|reason| skipped.get_or_create_owned(&[("reason", reason.name())])),
@@ -45,7 +52,7 @@ impl Metrics {
             duration: Histogram::new(exponential_buckets(5e-6, 2.0, 20)),
             in_flight: Gauge::default(),
             cached: Gauge::default(),
-            lookups: Family::default(),
+            lookups,
             dropped: Counter::default(),
             connections: Gauge::default(),
         };

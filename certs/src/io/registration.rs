@@ -98,6 +98,8 @@ impl Registration {
                 Settled::TryAgain => Some(backoff.pause()),
             };
             tokio::select! {
+                // First: the sender of `trust` goes too when the process stops.
+                biased;
                 () = shutdown.stopping() => return Ok(()),
                 event = events.next() => match event {
                     Some(event) => keeper.see(event),
