@@ -16,7 +16,7 @@ mod world;
 use world::{Act, Setup, World};
 
 /// Schedules of a plain `make test`.
-const SEEDS: std::ops::Range<u64> = 0..10_000;
+const SEEDS: std::ops::Range<u64> = 0..12_000;
 const STEPS: usize = 400;
 
 fn seeds() -> std::ops::Range<u64> {

@@ -41,6 +41,8 @@ struct Mood {
     /// The process whose watch lags, the one whose answers are late.
     slow: usize,
     late: usize,
+    /// How soon, from one round to the next, a late one comes.
+    soon: f64,
 }
 
 impl Mood {
@@ -54,6 +56,7 @@ impl Mood {
             pass: [0.05, 0.12, 0.3][random.random_range(0..3)],
             slow: random.random_range(0..setup.nodes + 2),
             late: random.random_range(0..setup.nodes + 2),
+            soon: [0.05, 1.0][random.random_range(0..2)],
             lose,
             toggle,
             break_watch,
@@ -531,9 +534,9 @@ impl World {
             for message in
                 self.net.iter().filter(|m| m.from == n && matches!(m.body, Body::Reply(_)) == reply)
             {
-                // Every second message to or from one process is very late.
+                // Every second message to or from one process is late.
                 let late = self.setup.faults && n == self.mood.late && message.id.0 % 2 == 1;
-                let weight = if late { usize::from(random.random_bool(0.05)) } else { 5 };
+                let weight = if late { usize::from(random.random_bool(self.mood.soon)) } else { 5 };
                 acts.extend((0..weight).map(|_| make(n, kth)));
                 kth += 1;
             }
