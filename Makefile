@@ -19,7 +19,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 endif
 
-.PHONY: help setup build controlplane test demo lint fmt fmt-check deny clean
+.PHONY: help setup build controlplane test model demo lint fmt fmt-check deny clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ controlplane: build ## Build the lab's control plane (etcd, Kubernetes, Helm) in
 
 test: needs-root build ## Run every test: tables, properties, a real API server, real frames
 	$(CARGO) test --workspace
+
+model: ## Search long for two owners: SEEDS=FROM..TO random schedules of the ownership rules
+	GATEHERALD_MODEL_SEEDS=$(or $(SEEDS),0..300000) $(CARGO) test --package gateherald-announcer --lib claims::tests -- --nocapture
 
 demo: needs-root build ## Tell the story on a real control plane; KEEP=1 leaves it running
 	@$(CARGO) run --quiet --package gateherald-lab -- demo $(if $(filter-out 0,$(KEEP)),--keep)
