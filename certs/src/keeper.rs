@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use gateherald_runtime::{
     backoff::Backoff,
+    chain::chain,
     kubernetes::Trouble,
     readiness::{Board, Handle},
     shutdown::Shutdown,
@@ -19,7 +20,7 @@ use crate::{
     authority::Validity,
     io::{
         registration::{Registration, Trust},
-        secret::{Store, chain},
+        secret::Store,
     },
     metrics::Metrics,
     resolver::Resolver,

@@ -13,6 +13,8 @@ use kube::{
 use thiserror::Error;
 use tracing::{info, warn};
 
+use crate::chain::chain;
+
 /// Flags of the API server connection.
 #[derive(Args, Clone, Debug)]
 pub struct KubeArgs {
@@ -147,17 +149,7 @@ fn cause(error: &kube::Error) -> String {
     if let kube::Error::Api(status) = error {
         return status.message.clone();
     }
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(inner) = source {
-        let inner_text = inner.to_string();
-        // Most layers print their source themselves; only what is new is worth the space.
-        if !text.contains(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        source = inner.source();
-    }
-    text
+    chain(error)
 }
 
 /// Failures between two log lines that say the same, about a minute at full backoff.

@@ -12,6 +12,7 @@
 
 pub mod admin;
 pub mod backoff;
+pub mod chain;
 pub mod crypto;
 pub mod kubernetes;
 pub mod logging;

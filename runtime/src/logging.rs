@@ -44,9 +44,15 @@ pub enum LogError {
     AlreadySet,
 }
 
+/// The client library tells each failed request, and its users tell it again with what it was for: once is enough,
+/// unless the filter asks for more.
+fn effective(filter: &str) -> String {
+    if filter.contains("kube_client") { filter.to_owned() } else { format!("{filter},kube_client=off") }
+}
+
 /// Starts logging to stderr for the whole process.
 pub fn init(args: &LogArgs) -> Result<(), LogError> {
-    let filter = EnvFilter::try_new(&args.log_level)
+    let filter = EnvFilter::try_new(effective(&args.log_level))
         .map_err(|source| LogError::Filter { filter: args.log_level.clone(), source })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match args.log_format {

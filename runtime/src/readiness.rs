@@ -72,11 +72,11 @@ impl Handle {
         }
     }
 
-    /// Declares the part not ready for `reason`; logs when that is news.
+    /// Declares the part not ready for `reason`. Whoever is in trouble logs it.
     pub fn waiting(&self, reason: impl Into<String>) {
         let reason = reason.into();
         if self.replace(State::Waiting(reason.clone())) {
-            tracing::info!(part = self.name, reason, "not ready");
+            tracing::debug!(part = self.name, reason, "not ready");
         }
     }
 

@@ -26,11 +26,11 @@ pub struct Args {
     #[arg(long, default_value = "gateherald-webhook", value_name = "NAME")]
     pub service_name: String,
 
-    /// `MutatingWebhookConfiguration` whose CA bundle this program keeps
+    /// Webhook configuration whose CA bundle this program keeps
     #[arg(long, default_value = "gateherald-webhook", value_name = "NAME")]
     pub webhook_configuration: String,
 
-    /// `ConfigMap` that owns what this program creates
+    /// ConfigMap that owns what this program creates
     #[arg(long, default_value = "gateherald-owner", value_name = "NAME")]
     pub owner_configmap: String,
 

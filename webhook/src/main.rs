@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use gateherald_runtime::{crypto, logging};
+use gateherald_runtime::{chain::chain, crypto, logging};
 use gateherald_webhook::{args::Args, run};
 
 #[tokio::main]
@@ -13,6 +13,6 @@ async fn main() -> anyhow::Result<ExitCode> {
     logging::init(&args.log)?;
     crypto::install_provider();
     let Err(error) = run::run(args).await else { return Ok(ExitCode::SUCCESS) };
-    tracing::error!(error = format!("{error:#}"), "stopped");
+    tracing::error!(error = chain(error.as_ref()), "stopped");
     Ok(ExitCode::FAILURE)
 }

@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use gateherald_runtime::kubernetes::{Problem, explain};
+use gateherald_runtime::{
+    chain::chain,
+    kubernetes::{Problem, explain},
+};
 use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::{ConfigMap, Secret},
@@ -166,10 +169,4 @@ fn restored(known: Option<&Arc<Slots>>, now: Timestamp) -> Result<Arc<Slots>, Au
         Some(slots) if slots.current.validity().contains(now) => Ok(Arc::clone(slots)),
         _ => Ok(Arc::new(Slots { current: Authority::generate(now)?, next: None })),
     }
-}
-
-/// An error with all of its causes in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -11,3 +11,16 @@ fn pauses_grow_to_the_longest_and_start_over() {
     backoff.reset();
     assert!(backoff.pause() <= FIRST);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_lists_in_vain_slows_down_and_one_that_worked_starts_over() {
+    let mut backoff = Backoff::default();
+    for _ in 0..10 {
+        kube::runtime::utils::Backoff::reset(&mut backoff);
+        let pause = backoff.pause();
+        tokio::time::advance(pause).await;
+    }
+    assert!(backoff.pause() >= LONGEST.mul_f64(0.66));
+    tokio::time::advance(LONGEST + CALM + FIRST).await;
+    assert!(backoff.pause() <= FIRST);
+}
