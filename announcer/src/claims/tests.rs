@@ -11,6 +11,7 @@ use rand::rngs::StdRng;
 
 use super::{Config, ConfigError};
 
+mod directed;
 mod world;
 
 use world::{Act, Setup, World};

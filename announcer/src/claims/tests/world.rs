@@ -345,7 +345,9 @@ impl World {
             Hand::Empty => Some(edited(Holder::Stranger)),
             Hand::RestoreOlder => {
                 let older = self.log.iter().rev().find_map(|(_, k, stored)| match stored {
-                    Some((_, Record::Claim(old))) if *k == key => (old.holder != claim.holder).then(|| old.clone()),
+                    Some((_, Record::Claim(old))) if *k == key => {
+                        (old.holder != claim.holder).then(|| old.clone())
+                    }
                     _ => None,
                 });
                 let Some(older) = older else { return false };
@@ -553,7 +555,10 @@ impl World {
                 acts.push(act);
             }
         };
-        maybe(mood.toggle, Act::Toggle(n, u8::try_from(self.now % u64::from(self.setup.addresses)).unwrap_or(0)));
+        maybe(
+            mood.toggle,
+            Act::Toggle(n, u8::try_from(self.now % u64::from(self.setup.addresses)).unwrap_or(0)),
+        );
         maybe(mood.break_watch, Act::Break(n, self.now % 2 == 0));
         maybe(mood.freeze, Act::Freeze(n, 300 + self.now % 4_000));
         maybe(mood.second, Act::Second(n));

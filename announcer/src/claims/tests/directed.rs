@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One process, led by the hand: what each rule says about one situation.
+
+use std::{net::IpAddr, time::Duration};
+
+use gateherald_model::leases::{Claim, Ended, EndedBy, Holder, Record, Session, Version};
+
+use crate::claims::{
+    Action, Answer, Claims, Config, Incarnation, LeaseEvent, NodeNotes, Rights, Want, Write, WriteId,
+    time::Now,
+};
+
+const D: Duration = Duration::from_secs(4);
+/// D less the margin of a tenth.
+const FRESH: Duration = Duration::from_millis(3_600);
+
+/// A process on node `me`, its API server played by the test.
+struct Led {
+    claims: Claims,
+    now: Duration,
+    revision: u64,
+    writes: Vec<(WriteId, Write)>,
+    order: Vec<&'static str>,
+}
+
+fn vip() -> IpAddr {
+    "192.168.99.128".parse().unwrap()
+}
+
+fn session(node: &str, id: Option<&str>, ended: &[&str]) -> Record {
+    let ended = ended.iter().map(|id| Ended { id: (*id).into(), by: EndedBy::Shutdown }).collect();
+    Record::Session(Session {
+        node: node.into(),
+        id: id.map(str::to_owned),
+        ended,
+        duration_seconds: 4,
+        ..Session::default()
+    })
+}
+
+fn claim(holder: Holder, touched: bool) -> Record {
+    Record::Claim(Claim {
+        address: vip(),
+        holder,
+        duration_seconds: 4,
+        transitions: 3,
+        nonce: "n".into(),
+        services: ["ns/s".to_owned()].into(),
+        interfaces: Default::default(),
+        touched,
+    })
+}
+
+fn held(node: &str, session: &str) -> Holder {
+    Holder::Session { node: node.into(), session: session.into() }
+}
+
+impl Led {
+    /// The process has listed these Leases and wants the address.
+    fn new(leases: Vec<Record>) -> Self {
+        let config = Config { node: "me".into(), duration_seconds: 4, renew_period: Duration::from_secs(1) };
+        let mut n = 0;
+        let ids = move || {
+            n += 1;
+            format!("id{n}")
+        };
+        let mut claims = Claims::new(config, Incarnation::default(), Box::new(ids));
+        claims.describe(NodeNotes { policies: ["p".to_owned()].into(), links: Vec::new() });
+        let want = Want {
+            policies: ["p".to_owned()].into(),
+            services: ["ns/s".to_owned()].into(),
+            ..Want::default()
+        };
+        claims.want([(vip(), want)].into());
+        let mut led = Self {
+            claims,
+            now: Duration::from_secs(100),
+            revision: 0,
+            writes: Vec::new(),
+            order: Vec::new(),
+        };
+        led.poll();
+        let leases: Vec<_> = leases.into_iter().map(|record| (led.version(), record)).collect();
+        led.watch(LeaseEvent::Listed { leases, revision: 1_000 });
+        led.revision = 1_000;
+        led
+    }
+
+    fn now(&self) -> Now {
+        Now { boot: self.now, raw: self.now }
+    }
+
+    fn version(&mut self) -> Version {
+        self.revision += 1;
+        Version { uid: "u".into(), resource_version: self.revision }
+    }
+
+    fn poll(&mut self) {
+        for action in self.claims.poll(self.now()) {
+            match action {
+                Action::Write(id, write) => {
+                    self.order.push("write");
+                    self.writes.push((id, write));
+                }
+                Action::Publish(_) => self.order.push("publish"),
+                _ => {}
+            }
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.poll();
+    }
+
+    fn watch(&mut self, event: LeaseEvent) {
+        self.claims.on_watch(event, self.now());
+        self.poll();
+    }
+
+    /// The newest write of that kind that was not looked at yet.
+    fn sent(&mut self, session: bool) -> Option<(WriteId, Record)> {
+        let at = self.writes.iter().rposition(|(_, write)| {
+            matches!(
+                (write, session),
+                (Write::Create(Record::Session(_)) | Write::Replace(_, Record::Session(_)), true)
+                    | (Write::Create(Record::Claim(_)) | Write::Replace(_, Record::Claim(_)), false)
+            )
+        })?;
+        match self.writes.remove(at) {
+            (id, Write::Create(record) | Write::Replace(_, record)) => Some((id, record)),
+            (_, Write::Delete(..)) => None,
+        }
+    }
+
+    fn answer(&mut self, id: WriteId) -> Version {
+        let version = self.version();
+        self.claims.on_answer(id, Answer::Written(version.clone()), self.now());
+        self.poll();
+        version
+    }
+
+    /// Everything that is sent is written, answered and seen at once, until nothing more is sent.
+    fn settle(&mut self) {
+        while let Some((id, record)) = self.sent(true).or_else(|| self.sent(false)) {
+            let version = self.answer(id);
+            self.watch(LeaseEvent::Changed(version, record));
+        }
+    }
+
+    fn rights(&self) -> &Rights {
+        self.claims.rights()
+    }
+
+    fn answers(&self) -> bool {
+        self.rights().cover(vip(), self.now())
+    }
+
+    /// A process that owns the address, which a predecessor of another node gave up.
+    fn owner() -> Self {
+        let mut led =
+            Self::new(vec![claim(Holder::Released { node: "n".into(), session: "s".into() }, false)]);
+        led.settle();
+        assert!(led.answers());
+        led
+    }
+}
+
+#[test]
+fn freshness_counts_from_before_the_renewal_was_sent() {
+    let mut led = Led::new(vec![]);
+    let (id, record) = led.sent(true).unwrap();
+    led.pass(Duration::from_secs(2));
+    let version = led.answer(id);
+    assert!(!led.claims.fresh(led.now()), "answered is not enough");
+    led.watch(LeaseEvent::Changed(version, record));
+    let left = led.rights().deadline.unwrap().left(led.now());
+    assert_eq!(left, FRESH - Duration::from_secs(2));
+}
+
+#[test]
+fn a_renewal_that_comes_back_before_its_answer_counts_once_it_is_answered() {
+    let mut led = Led::new(vec![]);
+    let (id, record) = led.sent(true).unwrap();
+    led.revision += 1;
+    let version = Version { uid: "u".into(), resource_version: led.revision };
+    led.watch(LeaseEvent::Changed(version.clone(), record));
+    assert!(!led.claims.fresh(led.now()));
+    led.claims.on_answer(id, Answer::Written(version), led.now());
+    assert!(led.claims.fresh(led.now()));
+}
+
+#[test]
+fn nothing_is_claimed_while_not_fresh() {
+    let mut led = Led::new(vec![claim(Holder::Released { node: "n".into(), session: "s".into() }, false)]);
+    let (id, record) = led.sent(true).unwrap();
+    let version = led.answer(id);
+    led.pass(Duration::from_millis(500));
+    assert!(led.sent(false).is_none(), "answered, but not seen");
+    led.watch(LeaseEvent::Changed(version, record));
+    assert!(led.sent(false).is_some());
+}
+
+#[test]
+fn a_deadline_voids_every_title_and_the_next_session_has_another_id() {
+    let mut led = Led::owner();
+    let before = led.claims.session().to_owned();
+    led.pass(FRESH - Duration::from_millis(1));
+    assert!(led.answers());
+    led.pass(Duration::from_millis(1));
+    assert!(!led.answers() && led.rights().deadline.is_none());
+    assert_ne!(led.claims.session(), before);
+}
+
+#[test]
+fn a_late_answer_gives_back_nothing_that_has_lapsed() {
+    let mut led = Led::owner();
+    led.pass(Duration::from_secs(1));
+    let (id, record) = led.sent(true).unwrap();
+    led.pass(FRESH);
+    let version = led.answer(id);
+    led.watch(LeaseEvent::Changed(version, record));
+    assert!(!led.answers());
+}
+
+#[test]
+fn a_created_claim_counts_from_its_watch_event() {
+    let mut led = Led::new(vec![]);
+    led.settle();
+    led.pass(D - Duration::from_millis(1));
+    led.settle();
+    assert!(led.sent(false).is_none() && !led.answers(), "created before the watch was synced for D");
+    led.pass(Duration::from_millis(1));
+    while let Some((id, record)) = led.sent(true) {
+        let version = led.answer(id);
+        led.watch(LeaseEvent::Changed(version, record));
+    }
+    let (id, record) = led.sent(false).unwrap();
+    let version = led.answer(id);
+    assert!(!led.answers(), "answered is not enough");
+    led.watch(LeaseEvent::Changed(version, record));
+    assert!(led.answers());
+}
+
+#[test]
+fn a_claim_of_a_living_session_is_never_overwritten_and_a_silent_one_is_ended_first() {
+    let mut led = Led::new(vec![session("n", Some("s"), &[]), claim(held("n", "s"), false)]);
+    led.settle();
+    for _ in 0..40 {
+        led.pass(Duration::from_millis(100));
+        assert!(led.sent(false).is_none(), "the claim was written");
+        let end = led.writes.iter().find(
+            |(_, write)| matches!(write, Write::Replace(_, Record::Session(session)) if session.node == "n"),
+        );
+        if let Some((id, Write::Replace(version, Record::Session(ended)))) = end.cloned() {
+            assert!(led.now >= Duration::from_secs(104), "before its D");
+            assert_eq!((version.resource_version, ended.id), (1, None));
+            led.writes.retain(|(other, _)| *other != id);
+            let version = led.answer(id);
+            led.watch(LeaseEvent::Changed(version, session("n", None, &["s"])));
+            led.pass(Duration::from_millis(300));
+            assert!(led.sent(false).is_some(), "ended, so free");
+            return;
+        }
+        led.settle();
+    }
+    panic!("the silent session was not ended");
+}
+
+#[test]
+fn a_claim_of_an_ended_session_is_free_at_once() {
+    let mut led = Led::new(vec![session("n", None, &["s"]), claim(held("n", "s"), false)]);
+    led.settle();
+    assert!(led.answers());
+}
+
+/// A restored copy looks true to a process that has seen nothing else; who wrote it does not.
+#[test]
+fn what_a_stranger_wrote_is_waited_out() {
+    let released = Holder::Released { node: "n".into(), session: "s".into() };
+    for holder in [held("n", "s"), released, Holder::Stranger] {
+        let mut led = Led::new(vec![session("n", None, &["s"]), claim(holder.clone(), true)]);
+        led.settle();
+        led.pass(D - Duration::from_millis(1));
+        led.settle();
+        assert!(!led.answers(), "{holder:?}");
+        led.pass(Duration::from_millis(1));
+        led.settle();
+        assert!(led.answers(), "{holder:?}");
+    }
+}
+
+#[test]
+fn title_is_dead_before_its_release_is_sent_and_stays_dead() {
+    let mut led = Led::owner();
+    led.order.clear();
+    led.claims.want(Default::default());
+    led.poll();
+    assert_eq!(led.order, ["publish", "write"]);
+    let (id, _) = led.sent(false).unwrap();
+    let want = Want { services: ["ns/s".to_owned()].into(), ..Want::default() };
+    led.claims.want([(vip(), want)].into());
+    led.claims.on_answer(id, Answer::Unknown, led.now());
+    led.poll();
+    assert!(!led.answers(), "nobody knows whether it was written, so it was");
+}
+
+#[test]
+fn title_is_lost_on_any_other_version() {
+    let mut led = Led::owner();
+    let mine = led.claims.session().to_owned();
+    let version = led.version();
+    led.watch(LeaseEvent::Changed(version, claim(held("me", &mine), true)));
+    assert!(!led.answers(), "its own name in a claim that it did not write");
+}
+
+#[test]
+fn the_own_session_seen_ended_missing_or_foreign_is_a_lapse() {
+    let events: [fn(&mut Led) -> LeaseEvent; 3] = [
+        |led| LeaseEvent::Changed(led.version(), session("me", None, &[led.claims.session()])),
+        |led| LeaseEvent::Gone(session("me", None, &[]).key(), led.version().resource_version),
+        |led| LeaseEvent::Changed(led.version(), session("me", Some("other"), &[])),
+    ];
+    for event in events {
+        let mut led = Led::owner();
+        let before = led.claims.session().to_owned();
+        let event = event(&mut led);
+        led.watch(event.clone());
+        assert!(!led.answers() && led.claims.session() != before, "{event:?}");
+    }
+}
+
+#[test]
+fn every_replacement_names_the_version_that_was_seen() {
+    let mut led = Led::owner();
+    led.pass(Duration::from_secs(1));
+    led.claims.want(Default::default());
+    led.poll();
+    assert_eq!(led.writes.len(), 2, "a renewal and a release: {:?}", led.writes);
+    for (_, write) in &led.writes {
+        let Write::Replace(version, _) = write else { panic!("{write:?}") };
+        assert!(version.uid == "u" && version.resource_version > 1_000);
+    }
+}
+
+#[test]
+fn shutting_down_is_silence_and_then_one_write() {
+    let mut led = Led::owner();
+    led.order.clear();
+    led.claims.shut_down();
+    led.poll();
+    assert_eq!(led.order, ["publish", "write"]);
+    let (id, record) = led.sent(true).unwrap();
+    let Record::Session(session) = record else { panic!("a session") };
+    assert_eq!((session.id, session.ended.last().map(|ended| ended.by)), (None, Some(EndedBy::Shutdown)));
+    led.claims.on_answer(id, Answer::Unknown, led.now());
+    assert_eq!(led.claims.poll(led.now()), [Action::Finished]);
+}
+
+#[test]
+fn a_stuck_watch_is_opened_anew_and_ends_freshness_by_itself() {
+    let mut led = Led::owner();
+    led.pass(Duration::from_secs(1));
+    let (id, _) = led.sent(true).unwrap();
+    led.answer(id);
+    led.now += Duration::from_secs(1);
+    let actions = led.claims.poll(led.now());
+    assert!(actions.contains(&Action::OpenWatch), "{actions:?}");
+    led.pass(FRESH - Duration::from_secs(2));
+    assert!(!led.answers());
+}
