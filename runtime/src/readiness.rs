@@ -85,11 +85,6 @@ impl Handle {
         *self.state.borrow() == State::Ready
     }
 
-    /// A receiver of this part's state, for parts of the process that depend on it.
-    pub fn subscribe(&self) -> watch::Receiver<State> {
-        self.state.subscribe()
-    }
-
     fn replace(&self, next: State) -> bool {
         self.state.send_if_modified(|state| {
             let changed = *state != next;
