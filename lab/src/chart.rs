@@ -15,11 +15,11 @@ pub fn directory() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/gateherald"))
 }
 
-/// Installs the chart, or changes an installed one to exactly these values (`key=value`).
+/// Installs the chart, or changes an installed one to exactly these values (`key=value`); the result is Helm's output.
 ///
 /// # Errors
 /// With Helm's message.
-pub async fn install(plane: &ControlPlane, values: &[&str]) -> anyhow::Result<()> {
+pub async fn install(plane: &ControlPlane, values: &[&str]) -> anyhow::Result<String> {
     let directory = directory();
     let directory = directory.to_string_lossy();
     let mut args =
@@ -27,7 +27,7 @@ pub async fn install(plane: &ControlPlane, values: &[&str]) -> anyhow::Result<()
     for value in values {
         args.extend(["--set", value]);
     }
-    plane.helm(&args).await.map(drop)
+    plane.helm(&args).await
 }
 
 /// Removes the release.

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::Context;
+use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 
 use super::narrator::Narrator;
@@ -40,11 +41,10 @@ pub(super) async fn setting(stage: &Stage<'_>, narrator: &mut Narrator) -> anyho
 pub(super) async fn without_the_webhook(stage: &Stage<'_>, narrator: &mut Narrator) -> anyhow::Result<()> {
     narrator.chapter("Without the webhook: a silent address")?;
     narrator.say("The label is on the Gateway, where a person would put it.")?;
-    stage.lab.apply(GATEWAY).await?;
-    narrator.command(
-        "kubectl apply -f gateway.yaml",
-        "gateway.gateway.networking.k8s.io/cd-arp-gw serverside-applied",
-    )?;
+    let file = stage.lab.control_plane().state().path().join("gateway.yaml");
+    std::fs::write(&file, GATEWAY)?;
+    let output = stage.lab.kubectl(&["apply", "-f", &file.to_string_lossy()]).await?;
+    narrator.command("kubectl apply -f gateway.yaml", &output)?;
     let (service, vip) = stage.service(None).await?;
     show(stage, narrator, "get gateway -n prod cd-arp-gw -L mdhlabs-arp").await?;
     show(stage, narrator, "get service -n prod cilium-gateway-cd-arp-gw -L mdhlabs-arp").await?;
@@ -67,11 +67,7 @@ pub(super) async fn without_the_webhook(stage: &Stage<'_>, narrator: &mut Narrat
     )?;
 
     narrator.say("…and only until the Service is created again.")?;
-    let (created, vip) = stage.recreate(&service).await?;
-    narrator.command(
-        &format!("kubectl delete service -n prod {SERVICE}"),
-        &format!("service \"{SERVICE}\" deleted"),
-    )?;
+    let (created, vip) = recreate(stage, narrator, &service).await?;
     narrator.check(!created.labels().contains_key(LABEL.0), "the new Service lacks the label again")?;
     let silent = !arping(stage, narrator, vip).await?;
     narrator.check(silent, &format!("and {vip} is silent again"))
@@ -83,26 +79,27 @@ pub(super) async fn with_the_webhook(
     narrator: &mut Narrator,
 ) -> anyhow::Result<Vec<Webhook>> {
     narrator.chapter("With the webhook: labelled at birth")?;
-    chart::install(stage.lab.control_plane(), &["webhook.enabled=true"]).await?;
-    narrator.command("helm upgrade --install gateherald charts/gateherald --set webhook.enabled=true", "")?;
+    let output = chart::install(stage.lab.control_plane(), &["webhook.enabled=true"]).await?;
+    narrator.command(
+        &format!(
+            "helm upgrade --install gateherald charts/gateherald -n {NAMESPACE} --set webhook.enabled=true"
+        ),
+        output.lines().next().unwrap_or_default(),
+    )?;
     let mut webhooks = Vec::new();
     for _ in 0..2 {
         webhooks.push(stage.lab.run_webhook(&[]).await?);
     }
     narrator.step("two replicas serve with a CA that they made and registered themselves")?;
     let (old, _) = stage.service(None).await?;
-    let (created, vip) = stage.recreate(&old).await?;
-    narrator.command(
-        &format!("kubectl delete service -n prod {SERVICE}"),
-        &format!("service \"{SERVICE}\" deleted"),
-    )?;
+    let (created, vip) = recreate(stage, narrator, &old).await?;
     right_at_birth(narrator, &created, vip)?;
     show(stage, narrator, "get service -n prod cilium-gateway-cd-arp-gw -L mdhlabs-arp").await?;
     let audit = webhooks.iter().flat_map(Webhook::audit).find(|record| record.to_string().contains(LABEL.0));
     narrator.check(audit.is_some(), "the webhook's audit log says what it did")?;
     if let Some(record) = audit {
         narrator.command(
-            &format!("kubectl logs -n {NAMESPACE} deploy/gateherald-webhook | grep audit"),
+            "grep '\"target\":\"audit\"' webhook.log   # what its pod would log",
             &record.to_string(),
         )?;
     }
@@ -157,21 +154,25 @@ pub(super) async fn the_holder_stops(stage: &Stage<'_>, narrator: &mut Narrator)
 pub(super) async fn created_again(stage: &Stage<'_>, narrator: &mut Narrator) -> anyhow::Result<()> {
     narrator.chapter("Created again")?;
     let (old, _) = stage.service(None).await?;
-    let (created, vip) = stage.recreate(&old).await?;
-    narrator.command(
-        &format!("kubectl delete service -n prod {SERVICE}"),
-        &format!("service \"{SERVICE}\" deleted"),
-    )?;
+    let (created, vip) = recreate(stage, narrator, &old).await?;
     right_at_birth(narrator, &created, vip)?;
     let holder = stage.holder(vip).await?;
     answered_by(stage, narrator, vip, holder).await
 }
 
-fn right_at_birth(
+/// Deletes the generated Service and shows how; the result is the next one, as its CREATE left it, and its address.
+async fn recreate(
+    stage: &Stage<'_>,
     narrator: &mut Narrator,
-    created: &k8s_openapi::api::core::v1::Service,
-    vip: Ipv4Addr,
-) -> anyhow::Result<()> {
+    old: &Service,
+) -> anyhow::Result<(Service, Ipv4Addr)> {
+    let command = ["delete", "service", "-n", "prod", SERVICE];
+    let recreated = stage.recreate(old, &command).await?;
+    narrator.command(&format!("kubectl {}", command.join(" ")), &recreated.output)?;
+    Ok((recreated.created, recreated.vip))
+}
+
+fn right_at_birth(narrator: &mut Narrator, created: &Service, vip: Ipv4Addr) -> anyhow::Result<()> {
     let labelled = created.labels().get(LABEL.0).is_some_and(|value| value == LABEL.1);
     narrator.check(labelled, "the Service carries the Gateway's label in its very CREATE")?;
     narrator.check(is_in_the_right_pool(vip), &format!("its address, {vip}, comes from mdhlabs-pool"))

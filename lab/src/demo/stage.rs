@@ -11,7 +11,7 @@ use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Service;
 use kube::Api;
-use kube::api::{DeleteParams, ListParams, WatchEvent, WatchParams};
+use kube::api::{ListParams, WatchEvent, WatchParams};
 
 use crate::chart::NAMESPACE;
 use crate::harness::Lab;
@@ -42,6 +42,16 @@ pub(super) struct Stage<'a> {
     _standins: [Running; 2],
     pub(super) nodes: Vec<Node>,
     pub(super) lan: Lan,
+}
+
+/// A Service that was deleted and came back.
+pub(super) struct Recreated {
+    /// What kubectl said at the deletion.
+    pub(super) output: String,
+    /// The Service as it was in its first event, so as its CREATE left it.
+    pub(super) created: Service,
+    /// The address that it got.
+    pub(super) vip: Ipv4Addr,
 }
 
 impl<'a> Stage<'a> {
@@ -99,14 +109,13 @@ impl<'a> Stage<'a> {
         .await
     }
 
-    /// Deletes the generated Service and lets the controller make it again. The result is the Service as it was in its
-    /// first event, so as its CREATE left it, and the address that it got.
-    pub(super) async fn recreate(&self, old: &Service) -> anyhow::Result<(Service, Ipv4Addr)> {
+    /// Deletes the generated Service by this kubectl command and lets the controller make it again.
+    pub(super) async fn recreate(&self, old: &Service, command: &[&str]) -> anyhow::Result<Recreated> {
         let services: Api<Service> = Api::namespaced(self.lab.client(), "prod");
         let version = services.list_metadata(&ListParams::default()).await?.metadata.resource_version;
         let only = WatchParams::default().fields(&format!("metadata.name={SERVICE}"));
         let mut events = services.watch(&only, &version.unwrap_or_default()).await?.boxed();
-        services.delete(SERVICE, &DeleteParams::default()).await?;
+        let output = self.lab.kubectl(command).await?;
         let created = tokio::time::timeout(LONG, async {
             while let Some(event) = events.try_next().await? {
                 if let WatchEvent::Added(service) = event {
@@ -117,7 +126,7 @@ impl<'a> Stage<'a> {
         });
         let created = created.await.context("the controller did not make the Service again")??;
         let (_, vip) = self.service(old.metadata.uid.as_deref()).await?;
-        Ok((created, vip))
+        Ok(Recreated { output, created, vip })
     }
 
     /// The node that the claim of this address names.
