@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    claims::{Action, Answer, ClaimState, Claims, LeaseEvent, Rights, Write, WriteId, time::Now},
+    claims::{Action, Answer, ClaimState, Claims, LeaseEvent, Notice, Rights, Write, WriteId, time::Now},
     desired::Plan,
     io::{
         answering::{Gone, Speaker},
@@ -32,6 +32,10 @@ use crate::{
 
 /// Answers and events taken in before the consequences are drawn: a thousand claims change hands in a few steps.
 const BATCH: usize = 256;
+/// One failed write is an API server that restarts behind a load balancer; two in a row are news.
+const UNREADY_AFTER: u32 = 2;
+/// 5 s between failures that are counted towards a line of the log.
+const NOTE_EVERY: Duration = Duration::from_secs(5);
 /// Why the process is not ready before the watch has shown everything once.
 const FIRST_SYNC: &str = "the Leases have not been listed yet";
 
@@ -83,8 +87,18 @@ struct Task {
     version: Option<String>,
     writes: JoinSet<(WriteId, Write, Outcome)>,
     trouble: Trouble,
-    refused: Trouble,
+    writing: Writing,
+    stopping: bool,
     finished: bool,
+}
+
+/// How writing goes: many fail in a minute when one does, and not each is worth a line.
+struct Writing {
+    trouble: Trouble,
+    /// In a row.
+    failures: u32,
+    /// When a failure was noted last.
+    noted: Option<Now>,
 }
 
 /// What woke the task.
@@ -106,19 +120,19 @@ impl Claiming {
             version: None,
             writes: JoinSet::new(),
             trouble: Trouble::new("lease watch"),
-            refused: Trouble::new("lease writes"),
+            writing: Writing { trouble: Trouble::new("lease writes"), failures: 0, noted: None },
+            stopping: false,
             finished: false,
         };
         task.plan_changed();
-        let mut stopping = false;
         loop {
             task.act(clock::now()).await?;
             if task.finished {
                 return Ok(());
             }
-            match task.input(&shutdown, stopping).await {
+            match task.input(&shutdown).await {
                 Input::Stop => {
-                    stopping = true;
+                    task.stopping = true;
                     task.it.claims.shut_down();
                 }
                 input => task.take_in(input),
@@ -129,7 +143,8 @@ impl Claiming {
 }
 
 impl Task {
-    async fn input(&mut self, shutdown: &Shutdown, stopping: bool) -> Input {
+    async fn input(&mut self, shutdown: &Shutdown) -> Input {
+        let stopping = self.stopping;
         let due = self.it.claims.next_deadline(clock::now());
         let (watching, writing) = (self.watch.is_some(), !self.writes.is_empty());
         let watch = &mut self.watch;
@@ -172,6 +187,8 @@ impl Task {
     async fn act(&mut self, now: Now) -> Result<(), Gone> {
         for action in self.it.claims.poll(now) {
             match action {
+                // The own end of the session comes back as one: that is no news to anybody.
+                Action::Tell(Notice::Lapsed { .. }) if self.stopping => {}
                 Action::Tell(notice) => notices::tell(&notice, &self.it.metrics),
                 Action::Publish(rights) => {
                     self.it.speaker.publish(rights.clone()).await?;
@@ -258,14 +275,36 @@ impl Task {
         let outcome = outcome(&result.answer);
         self.it.metrics.lease_writes.get_or_create(&LeaseWrite { lease, outcome }).inc();
         match (&result.answer, &result.said) {
-            (Answer::Written(_), _) => self.refused.over(),
+            (Answer::Written(_), _) => self.written(),
             // Somebody else was faster, which is how an address finds its one owner.
             (Answer::Conflict, said) => tracing::debug!(said, "conflict"),
             (Answer::Refused | Answer::Unknown, said) => {
-                self.refused.note(said.as_deref().unwrap_or("no reason"));
+                self.not_written(said.as_deref().unwrap_or("no reason"));
             }
         }
         self.it.claims.on_answer(id, result.answer, clock::now());
+    }
+
+    fn written(&mut self) {
+        if std::mem::take(&mut self.writing.failures) > 0 {
+            self.writing.trouble.over();
+            self.writing.noted = None;
+            if self.it.claims.synced() {
+                self.it.ready.ready();
+            }
+        }
+    }
+
+    fn not_written(&mut self, said: &str) {
+        let now = clock::now();
+        self.writing.failures += 1;
+        if self.writing.failures >= UNREADY_AFTER {
+            self.it.ready.waiting(said);
+        }
+        if self.writing.noted.is_none_or(|at| now.at_least_since(at) >= NOTE_EVERY) {
+            self.writing.noted = Some(now);
+            self.writing.trouble.note(said);
+        }
     }
 
     fn question(&self, question: Question) {

@@ -13,12 +13,12 @@ use k8s_openapi::api::{coordination::v1::Lease, core::v1::ConfigMap};
 use kube::{Api, Client, ResourceExt};
 use tokio::{
     sync::{mpsc, watch},
-    time::sleep,
+    time::{sleep, timeout},
 };
 
 use super::{
     clock,
-    follow::{News, Subject, follow},
+    follow::{ATTEMPT, News, Subject, follow},
     objects::Told,
 };
 use crate::{
@@ -95,7 +95,11 @@ impl State {
     /// When to read it again.
     async fn read_config(&mut self, lookout: &Lookout, pauses: &mut Backoff) -> Duration {
         let api = Api::<ConfigMap>::namespaced(lookout.client.clone(), &lookout.namespace);
-        match api.get(CONFIG).await {
+        let Ok(config) = timeout(ATTEMPT, api.get(CONFIG)).await else {
+            self.cannot(format!("API server silent for {ATTEMPT:?}"));
+            return pauses.pause();
+        };
+        match config {
             Ok(config) => self
                 .configured(config.data.is_some_and(|data| data.get(ENABLED).is_some_and(|v| v == "true"))),
             Err(e) if Problem::of(&e) == Problem::NotFound => self.configured(false),

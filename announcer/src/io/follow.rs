@@ -22,6 +22,8 @@ use tokio::time::{sleep, timeout};
 const WATCH_SECONDS: u32 = 240;
 /// 150 s: bookmarks come about every minute, so a watch that says nothing for longer hangs on a dead connection.
 const SILENCE: Duration = Duration::from_secs(150);
+/// 30 s: what a request that should be answered at once may take on a busy API server.
+pub const ATTEMPT: Duration = Duration::from_secs(30);
 
 /// What is followed, and how patiently.
 #[derive(Clone)]
@@ -107,14 +109,14 @@ impl<K: Followed> Follower<K> {
 
     async fn list(&mut self) -> News<K> {
         let params = ListParams { field_selector: self.only(), ..ListParams::default() };
-        match timeout(SILENCE, self.subject.api.list(&params)).await {
+        match timeout(ATTEMPT, self.subject.api.list(&params)).await {
             Ok(Ok(list)) => {
                 let version = list.metadata.resource_version.unwrap_or_default();
                 self.stage = Stage::Open(version.clone());
                 News::All(list.items, version)
             }
             Ok(Err(e)) => self.failed("list", &e, Stage::List),
-            Err(_) => self.hangs("list", Stage::List),
+            Err(_) => self.hangs("list", ATTEMPT, Stage::List),
         }
     }
 
@@ -125,7 +127,7 @@ impl<K: Followed> Follower<K> {
             bookmarks: true,
             ..WatchParams::default()
         };
-        match timeout(SILENCE, self.subject.api.watch(&params, &version)).await {
+        match timeout(ATTEMPT, self.subject.api.watch(&params, &version)).await {
             Ok(Ok(events)) => {
                 self.stage = Stage::Watching(version, events.boxed());
                 self.subject.pauses.reset();
@@ -133,7 +135,7 @@ impl<K: Followed> Follower<K> {
             }
             Ok(Err(e)) if is_gone(&e) => self.failed("watch", &e, Stage::List),
             Ok(Err(e)) => self.failed("watch", &e, Stage::Open(version)),
-            Err(_) => self.hangs("watch", Stage::Open(version)),
+            Err(_) => self.hangs("watch", ATTEMPT, Stage::Open(version)),
         }
     }
 
@@ -144,7 +146,7 @@ impl<K: Followed> Follower<K> {
         mut events: BoxStream<'static, Result<WatchEvent<K>, kube::Error>>,
     ) -> Option<News<K>> {
         let Ok(event) = timeout(SILENCE, events.try_next()).await else {
-            return Some(self.hangs("watch", Stage::Open(version)));
+            return Some(self.hangs("watch", SILENCE, Stage::Open(version)));
         };
         let (version, news) = match event {
             Ok(Some(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
@@ -180,10 +182,10 @@ impl<K: Followed> Follower<K> {
         News::Failed(Problem::of(error), explain(verb, self.subject.name, error))
     }
 
-    fn hangs(&mut self, verb: &str, then: Stage<K>) -> News<K> {
+    fn hangs(&mut self, verb: &str, waited: Duration, then: Stage<K>) -> News<K> {
         self.stage = then;
         let text =
-            format!("API server silent, cannot {verb} {}: nothing came for {SILENCE:?}", self.subject.name);
+            format!("API server silent, cannot {verb} {}: nothing came for {waited:?}", self.subject.name);
         News::Failed(Problem::Unreachable, text)
     }
 

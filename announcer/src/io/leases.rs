@@ -6,8 +6,11 @@
 use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream::BoxStream};
-use gateherald_model::leases::{self, FIELD_MANAGER, Key, Unreadable, Version, names};
-use gateherald_runtime::{backoff::Backoff, kubernetes::Problem};
+use gateherald_model::leases::{self, FIELD_MANAGER, Unreadable, Version, names};
+use gateherald_runtime::{
+    backoff::Backoff,
+    kubernetes::{Problem, explain},
+};
 use http_body_util::BodyExt;
 use k8s_openapi::{
     api::{coordination::v1::Lease, core::v1::ConfigMap},
@@ -77,8 +80,10 @@ impl LeaseClient {
         };
         match timeout(self.attempt, self.send(request)).await {
             Ok(Ok((status, body))) => judge(write, status, &body),
-            Ok(Err(e)) => unknown(write, &innermost(&e)),
-            Err(_) => unknown(write, &format!("no answer within {:?}", self.attempt)),
+            Ok(Err(e)) => {
+                Outcome { answer: Answer::Unknown, said: Some(explain(verb(write), &name(write), &e)) }
+            }
+            Err(_) => unknown(write, &format!("no answer from the API server within {:?}", self.attempt)),
         }
     }
 
@@ -166,7 +171,7 @@ fn written(write: &Write, body: &[u8]) -> Outcome {
 }
 
 fn unknown(write: &Write, said: &str) -> Outcome {
-    Outcome { answer: Answer::Unknown, said: Some(format!("{} {}: {said}", verb(write), name(write))) }
+    Outcome { answer: Answer::Unknown, said: Some(format!("cannot {} {}: {said}", verb(write), name(write))) }
 }
 
 fn translate(news: BoxStream<'static, follow::News<Lease>>) -> impl Stream<Item = News> + Send {
@@ -223,15 +228,6 @@ fn name(write: &Write) -> String {
     }
 }
 
-/// Layers of HTTP and TLS wrap the interesting part: connection refused, certificate expired.
-fn innermost(error: &kube::Error) -> String {
-    let mut last: &dyn std::error::Error = error;
-    while let Some(source) = last.source() {
-        last = source;
-    }
-    last.to_string()
-}
-
 /// The owner of everything that announcers create: the chart's `ConfigMap` that never changes.
 pub fn owner_reference(config_map: &ConfigMap) -> Option<OwnerReference> {
     Some(OwnerReference {
@@ -241,11 +237,6 @@ pub fn owner_reference(config_map: &ConfigMap) -> Option<OwnerReference> {
         uid: config_map.uid()?,
         ..OwnerReference::default()
     })
-}
-
-/// A name of a Lease, for people.
-pub fn display(key: &Key) -> String {
-    names::of(key)
 }
 
 #[cfg(test)]

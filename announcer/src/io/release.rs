@@ -11,9 +11,9 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
 use kube::{Api, Client, ResourceExt};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
-use super::leases::owner_reference;
+use super::{follow::ATTEMPT, leases::owner_reference};
 
 /// The installation.
 #[derive(Debug, Clone)]
@@ -29,7 +29,8 @@ pub async fn find(client: &Client, namespace: &str, owner: &str, ready: &readine
     let mut trouble = Trouble::new("installation");
     let mut pauses = Backoff::default();
     loop {
-        match look(client, namespace, owner).await {
+        let found = timeout(ATTEMPT, look(client, namespace, owner)).await;
+        match found.unwrap_or_else(|_| Err(format!("API server silent for {ATTEMPT:?}"))) {
             Ok(release) => {
                 trouble.over();
                 return release;
