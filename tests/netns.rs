@@ -2,4 +2,7 @@
 //! Tests with real frames between network namespaces.
 
 mod netns_announcer;
+mod netns_faults;
 mod netns_lab;
+mod netns_ownership;
+mod netns_selection;

@@ -12,7 +12,7 @@ use gateherald_lab::standin::address_allocator;
 use gateherald_lab::{Announcer, Lab, Lan, Node};
 use k8s_openapi::api::core::v1::Service;
 use kube::Api;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 /// The label by which the Services of one LAN are selected.
@@ -172,6 +172,60 @@ impl<'a> Site<'a> {
             Err(_) => Ok(()),
             Ok(arp) => anyhow::bail!("answered: {arp}"),
         }
+    }
+
+    /// Deletes a Service.
+    ///
+    /// # Errors
+    /// Those of the API server.
+    pub async fn delete(&self, name: &str) -> anyhow::Result<()> {
+        self.services().delete(name, &DeleteParams::default()).await.map(drop).context("delete")
+    }
+
+    /// Writes a Service's LoadBalancer addresses.
+    ///
+    /// # Errors
+    /// Those of the API server.
+    pub async fn addresses(&self, name: &str, addresses: &[Ipv4Addr]) -> anyhow::Result<()> {
+        let service = self.services().get(name).await?;
+        address_allocator::write(&self.lab.client(), &service, addresses).await
+    }
+
+    /// Waits until the claim on the address names this node, or nobody.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn claimed_by(&self, address: Ipv4Addr, node: Option<&str>) -> anyhow::Result<()> {
+        until(&format!("the claim on {address} names {node:?}"), LONG, async || {
+            let holder = self.claim_holder(address).await?;
+            Ok(if holder.as_deref() == node { Look::Found(()) } else { Look::NotYet(format!("{holder:?}")) })
+        })
+        .await
+    }
+
+    /// How often the address changed hands, by its claim.
+    ///
+    /// # Errors
+    /// Those of kubectl.
+    pub async fn transitions(&self, address: Ipv4Addr) -> anyhow::Result<String> {
+        let name = format!("gateherald-vip-{address}");
+        let path = "-o=jsonpath={.spec.leaseTransitions}";
+        self.lab.kubectl(&["get", "lease", &name, "-n", gateherald_lab::chart::NAMESPACE, path]).await
+    }
+
+    /// Waits until `/vips` of a node's announcer says this of an address.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn vip_is(&self, node: usize, vip: Ipv4Addr, field: &str, value: &Value) -> anyhow::Result<()> {
+        until(&format!("/vips says {field} = {value}"), LONG, async || {
+            let vips = self.announcers[node].vips().await?;
+            let entries = vips["addresses"].as_array().cloned().unwrap_or_default();
+            let found =
+                entries.iter().any(|entry| entry["address"] == vip.to_string() && entry[field] == *value);
+            Ok(if found { Look::Found(()) } else { Look::NotYet(vips["addresses"].to_string()) })
+        })
+        .await
     }
 
     /// Waits until `/vips` of a node's announcer gives this reason for the address or, without one, the policy.
