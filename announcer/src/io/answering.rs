@@ -101,8 +101,12 @@ impl Thread {
     async fn run(mut self) -> Result<(), AnsweringError> {
         // `select!` sees channels that closed as ready for ever; these two only close when the process is ending.
         let (mut reach_open, mut links_open) = (true, true);
+        let mut heard = 0;
         loop {
-            let pause = self.station.next_announcement(clock::now());
+            // Not a branch of `select!`: a flood of requests would keep it from its turn for ever.
+            let now = clock::now();
+            self.station.announce(now);
+            let pause = self.station.next_announcement(now);
             // Biased: a right that ends comes before any frame, and links before frames that would use them.
             tokio::select! {
                 biased;
@@ -124,17 +128,20 @@ impl Thread {
                     let reach = Arc::clone(&self.reach.borrow_and_update());
                     self.station.set_reach(reach, clock::now())?;
                 }
-                index = readable(self.station.ports()) => self.station.hear(index),
-                () = clock::wait(pause) => self.station.announce(clock::now()),
+                index = readable(self.station.ports(), heard) => {
+                    heard = index;
+                    self.station.hear(index);
+                }
+                () = clock::wait(pause) => {}
             }
         }
     }
 }
 
-/// The index of an interface with frames to read.
-async fn readable(ports: &BTreeMap<u32, Port>) -> u32 {
+/// The index of an interface with frames to read, beginning after the one that was `last`, so that each has its turn.
+async fn readable(ports: &BTreeMap<u32, Port>, last: u32) -> u32 {
     std::future::poll_fn(|cx| {
-        for (index, port) in ports {
+        for (index, port) in ports.range(last.saturating_add(1)..).chain(ports.range(..=last)) {
             if port.poll_readable(cx) {
                 return Poll::Ready(*index);
             }

@@ -305,3 +305,26 @@ fn a_tag_that_only_carries_a_priority_is_no_vlan() {
         assert_eq!(bench.hears(LONG).await, Some(ArpFrame::reply(&request.arp, OURS)));
     });
 }
+
+#[test]
+fn a_flood_of_requests_does_not_hold_up_announcements() {
+    inside(|| async {
+        let bench = Bench::holding(&[VIP]).await;
+        let request = bytes(&ArpFrame::request(THEIRS, CLIENT, VIP));
+        // The repetition is due 1.1 s after the first announcement; until then the queue is never empty.
+        let repeated = timeout(LONG, async {
+            loop {
+                for _ in 0..100 {
+                    // A full queue is what is wanted here.
+                    let _ = bench.client.get_ref().send(&request);
+                }
+                while let Some(frame) = bench.hears(Duration::ZERO).await {
+                    if frame.arp.spa == frame.arp.tpa {
+                        return;
+                    }
+                }
+            }
+        });
+        repeated.await.expect("the announcement is repeated");
+    });
+}
