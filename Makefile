@@ -24,7 +24,7 @@ endif
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## Install what is missing: system packages, and the tools that CI uses
+setup: ## Install the system packages that are missing
 	@missing=""; \
 	for need in $(NEEDED); do \
 	  PATH="$$PATH:/usr/sbin:/sbin" command -v "$${need%%:*}" >/dev/null || missing="$$missing $${need##*:}"; \
@@ -35,23 +35,24 @@ setup: ## Install what is missing: system packages, and the tools that CI uses
 	fi
 	@command -v go >/dev/null || { echo "Go is missing: see https://go.dev/doc/install (lab/controlplane/go.mod names the version)"; exit 1; }
 	@command -v $(CARGO) >/dev/null || { echo "Rust is missing: see https://rustup.rs (rust-toolchain.toml names the version)"; exit 1; }
-	@test -x $(TOOLS)/bin/cargo-deny || { \
-	  echo "building cargo-deny $(CARGO_DENY_VERSION) (once)"; \
-	  $(CARGO) install --quiet --locked --root $(TOOLS) cargo-deny@$(CARGO_DENY_VERSION); }
 
-build: ## Build all programs
+$(TOOLS)/bin/cargo-deny:
+	@echo "building cargo-deny $(CARGO_DENY_VERSION) (once)"
+	@$(CARGO) install --quiet --locked --root $(TOOLS) cargo-deny@$(CARGO_DENY_VERSION)
+
+build: setup ## Build all programs
 	$(CARGO) build --workspace --bins
 
 controlplane: build ## Build the lab's control plane (etcd, Kubernetes, Helm) into the cache, once
 	$(CARGO) run --quiet --package gateherald-lab -- build
 
-test: needs-root build ## Run every test: tables, properties, a real API server, real frames
+test: needs-root controlplane ## Run every test: tables, properties, a real API server, real frames
 	$(CARGO) test --workspace
 
 model: ## Search long for two owners: SEEDS=FROM..TO random schedules of the ownership rules
 	GATEHERALD_MODEL_SEEDS=$(or $(SEEDS),0..300000) $(CARGO) test --package gateherald-announcer --lib claims::tests -- --nocapture
 
-demo: needs-root build ## Tell the story on a real control plane; KEEP=1 leaves it running
+demo: needs-root controlplane ## Tell the story on a real control plane; KEEP=1 leaves it running
 	@$(CARGO) run --quiet --package gateherald-lab -- demo $(if $(filter-out 0,$(KEEP)),--keep)
 
 lint: ## Clippy, warnings denied
@@ -63,7 +64,7 @@ fmt: ## Format the source
 fmt-check: ## Fail when the source is not formatted
 	$(CARGO) fmt --all --check
 
-deny: ## Check licences, banned crates and sources
+deny: $(TOOLS)/bin/cargo-deny ## Check licences, banned crates and sources
 	PATH="$(TOOLS)/bin:$$PATH" $(CARGO) deny --log-level error check bans licenses sources
 
 clean: ## Remove what was built here (the cache of control planes stays)

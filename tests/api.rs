@@ -2,5 +2,6 @@
 //! Tests against a real API server.
 
 mod api_lab;
+mod api_metrics;
 mod api_webhook;
 mod api_webhook_faults;
