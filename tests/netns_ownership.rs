@@ -49,7 +49,8 @@ fn a_frozen_holder_sends_nothing_after_its_deadline() -> anyhow::Result<()> {
         site.announcers[frozen].process().freeze()?;
         // The heir's first answer comes after the session was silent for its whole duration.
         let heir = site.nodes[1 - frozen].mac();
-        wire.wait_for(LONG, |f| f.source() == heir && f.arp().is_some_and(|arp| arp.answers(vip))).await?;
+        let answer = |arp: Arp| arp.source == heir && arp.answers(vip) && !arp.announces(vip);
+        wire.wait_for(LONG, |f| f.arp().is_some_and(answer)).await?;
         let woken = wire.frames().len();
         // Requests of seconds are queued in its socket now.
         site.announcers[frozen].process().thaw()?;
