@@ -19,7 +19,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 endif
 
-.PHONY: help setup build controlplane test model demo lint fmt fmt-check deny clean
+.PHONY: help setup build controlplane test model demo bench lint fmt fmt-check deny clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,7 +44,8 @@ build: setup ## Build all programs
 	$(CARGO) build --workspace --bins
 
 controlplane: build ## Build the lab's control plane (etcd, Kubernetes, Helm) into the cache, once
-	$(CARGO) run --quiet --package gateherald-lab -- build
+	@env -u CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER -u CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER \
+	  $(CARGO) run --quiet --package gateherald-lab -- build
 
 test: needs-root controlplane ## Run every test: tables, properties, a real API server, real frames
 	$(CARGO) test --workspace
@@ -54,6 +55,10 @@ model: ## Search long for two owners: SEEDS=FROM..TO random schedules of the own
 
 demo: needs-root controlplane ## Tell the story on a real control plane; KEEP=1 leaves it running
 	@$(CARGO) run --quiet --package gateherald-lab -- demo $(if $(filter-out 0,$(KEEP)),--keep)
+
+bench: needs-root controlplane ## Measure on the lab with release builds; writes docs/performance.md
+	$(CARGO) build --release --workspace --bins
+	$(CARGO) run --release --quiet --package gateherald-lab -- bench
 
 lint: ## Clippy, warnings denied
 	$(CARGO) clippy --workspace --all-targets -- -D warnings

@@ -21,6 +21,8 @@ pub enum Command {
     Up(UpArgs),
     /// Tell Gateherald's story, from a silent address to one that survives its node.
     Demo(DemoArgs),
+    /// Measure, and write docs/performance.md.
+    Bench,
 }
 
 /// Flags of `up`.

@@ -39,14 +39,15 @@
 //!
 //! What stands in for programs that are not here is in [`standin`] and named so.
 
+pub mod admin;
 pub mod args;
+pub mod bench;
 pub mod binaries;
 pub mod chart;
 pub mod control_plane;
 pub mod demo;
 pub mod frame;
 pub mod harness;
-mod http;
 pub mod kubeconfig;
 pub mod lan;
 mod look;

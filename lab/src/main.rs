@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use gateherald_lab::args::{Args, Command};
-use gateherald_lab::{binaries::Binaries, demo, up};
+use gateherald_lab::{bench, binaries::Binaries, demo, up};
 
 fn main() -> ExitCode {
     // The API server refuses while it starts and the lab asks again: that is no news.
@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         Command::Build => Binaries::prepare().map(|_| ExitCode::SUCCESS),
         Command::Up(args) => up::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Demo(args) => demo::run(&args),
+        Command::Bench => bench::run(),
     };
     outcome.unwrap_or_else(|error| {
         tracing::error!("{error:#}");

@@ -10,10 +10,10 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use kube::Client;
 
+use crate::admin::{self, Response};
 use crate::chart::NAMESPACE;
 use crate::frame::Mac;
 use crate::harness::Bench;
-use crate::http::{self, Response};
 use crate::lan::{LAN_LABEL, NODE_INTERFACE, Port, Segment};
 use crate::netns::Netns;
 use crate::patience::{self, LONG, Look};
@@ -265,7 +265,7 @@ impl Announcer {
     /// # Errors
     /// When nothing listens there.
     pub async fn get(&self, path: &str) -> anyhow::Result<Response> {
-        http::get(&self.netns, self.admin, path).await
+        admin::get(&self.netns, self.admin, path).await
     }
 
     /// GETs a path of the debug port, which listens on the node's loopback only: `/vips`.
@@ -273,7 +273,7 @@ impl Announcer {
     /// # Errors
     /// When nothing listens there.
     pub async fn debug(&self, path: &str) -> anyhow::Result<Response> {
-        http::get(&self.netns, DEBUG_ADDRESS, path).await
+        admin::get(&self.netns, DEBUG_ADDRESS, path).await
     }
 
     /// What `/vips` says, as JSON.
@@ -297,7 +297,7 @@ pub(crate) async fn wait_ready(
         if !process.is_running() {
             bail!("{} exited\n{}", process.name(), process.log_tail(20));
         }
-        Ok(match http::get(netns, admin, "/ready").await {
+        Ok(match admin::get(netns, admin, "/ready").await {
             Ok(response) if response.status == 200 => Look::Found(()),
             Ok(response) => Look::NotYet(format!("{} {}", response.status, response.body.trim())),
             Err(error) => Look::NotYet(format!("{error:#}")),

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use kube::Client;
 
+use crate::admin::{self, Response};
 use crate::chart::NAMESPACE;
 use crate::harness::Bench;
-use crate::http::{self, Response};
 use crate::netns::Netns;
 use crate::node::wait_ready;
 use crate::patience::LONG;
@@ -70,7 +70,7 @@ impl Webhook {
     /// # Errors
     /// When nothing listens there.
     pub async fn get(&self, path: &str) -> anyhow::Result<Response> {
-        http::get(&self.netns, self.admin(), path).await
+        admin::get(&self.netns, self.admin(), path).await
     }
 
     /// Writes the endpoint's readiness, as the EndpointSlice controller would after the pod's probes.
