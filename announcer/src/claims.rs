@@ -81,8 +81,8 @@ impl Config {
         }
         let (duration, period, margin) = (self.duration(), self.renew_period, margin(self.duration()));
         if period * 3 + margin > duration {
-            let needed =
-                (1..).find(|s| period * 3 + self::margin(Duration::from_secs(*s)) <= Duration::from_secs(*s));
+            let needed = (1..=u64::from(u32::MAX))
+                .find(|s| period * 3 + self::margin(Duration::from_secs(*s)) <= Duration::from_secs(*s));
             return Err(ConfigError::TooShort {
                 duration,
                 period,
@@ -396,13 +396,12 @@ impl Claims {
     fn publish(&mut self) -> Option<Rights> {
         let running = self.phase == Phase::Running;
         let deadline = self.own.deadline(&self.config).filter(|_| running);
-        let titled =
+        let owned =
             || self.hands.iter().filter(|(address, hand)| hand.titled() && self.wants.contains_key(address));
-        let same =
-            deadline.is_some() && titled().map(|(address, _)| address).eq(self.published.titles.iter());
+        let same = deadline.is_some() && owned().map(|(address, _)| address).eq(self.published.titles.iter());
         let titles = match deadline {
             Some(_) if same => self.published.titles.clone(),
-            Some(_) => Arc::new(titled().map(|(address, _)| *address).collect()),
+            Some(_) => Arc::new(owned().map(|(address, _)| *address).collect()),
             None => Arc::default(),
         };
         let rights = Rights { deadline, titles };

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `make bench`: first the wire, then the API server, then the processes. Prints what it measured, and writes it
-//! between the markers of `docs/performance.md`.
+//! `make bench`: first the wire, then the announcers' load, then the webhook. Prints each figure when it is known, and at the
+//! end writes the table between the markers of `docs/performance.md`.
 //!
-//! Nothing here judges: medians and ratios against something that ran side by side, and the ranges.
+//! Nothing here judges. Figures are medians and tails, where possible beside something measured by turns with them; targets
+//! and peers' figures stand next to them.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,14 +13,16 @@ use anyhow::Context;
 use crate::binaries::Binaries;
 use crate::control_plane::Options;
 use crate::harness::{Lab, run_alone};
+use admission::Gateways;
 use ground::Ground;
 use report::Report;
 
 mod admission;
+mod gaps;
 mod ground;
+mod latency;
 mod load;
 mod report;
-mod wire;
 
 const BEGIN: &str = "<!-- results: begin -->";
 const END: &str = "<!-- results: end -->";
@@ -32,23 +35,23 @@ pub fn run() -> anyhow::Result<ExitCode> {
     Binaries::prepare()?;
     let options = Options { chart: Some(vec!["webhook.enabled=true".to_owned()]), ..Options::default() };
     let report = run_alone(&options, measure)?;
-    let text = report.markdown();
-    report.print()?;
-    write(&text)?;
+    write(&report.markdown())?;
     Ok(ExitCode::SUCCESS)
 }
 
 async fn measure(lab: &Lab) -> anyhow::Result<Report> {
-    let mut report = Report::new();
-    let webhook = lab.run_webhook(&[]).await?;
-    admission::creations(lab, &mut report).await?;
-    report.row("RSS of the webhook", &load::resident(webhook.process())?, "≤ 25 MiB with 10,000 Gateways");
+    let mut report = Report::default();
     let ground = Ground::set(lab).await?;
-    wire::latency(&ground, &mut report).await?;
-    wire::planned_moves(&ground, &mut report).await?;
-    wire::restarts(&ground, &mut report).await?;
-    wire::freezes(&ground, &mut report).await?;
+    latency::measure(&ground, &mut report).await?;
+    gaps::planned_moves(&ground, &mut report).await?;
+    gaps::restarts(&ground, &mut report).await?;
+    gaps::cables(&ground, &mut report).await?;
+    gaps::freezes(&ground, &mut report).await?;
     load::announcers(&ground, &mut report).await?;
+    let webhook = lab.run_webhook(&[]).await?;
+    let gateways = Gateways::new(lab).await?;
+    admission::creations(lab, &gateways, &mut report).await?;
+    load::webhook(&webhook, &gateways.0, &mut report).await?;
     Ok(report)
 }
 

@@ -75,7 +75,7 @@ impl Claims {
         }
         match flight.kind {
             FlightKind::Renew { start, session } => {
-                self.on_renewed(flight.record, &answer, (start, &session), now)
+                self.on_renewed(flight.record, &answer, (start, &session), now);
             }
             FlightKind::EndOwn => self.on_own_end(&answer, now),
             FlightKind::EndOther | FlightKind::Collect => {}
@@ -123,7 +123,7 @@ impl Claims {
                     self.on_session(&node, at, Some((version, session)), Via::List, now);
                 }
                 Record::Claim(claim) => {
-                    self.on_claim(claim.address, at, Some((version, claim)), Via::List, now)
+                    self.on_claim(claim.address, at, Some((version, claim)), Via::List, now);
                 }
             }
         }
@@ -227,19 +227,19 @@ impl Claims {
             self.leases.note_duration(claim.duration_seconds);
         }
         let longest = self.leases.longest;
-        let seen = self.leases.claim_mut(address, now);
+        let known = self.leases.claim_mut(address, now);
         let hand = self.hands.entry(address).or_default();
         if let (Some((_, claim)), Via::Watch | Via::List) = (&record, via) {
-            seen.note_holder(&claim.holder, &self.own.id, now);
+            known.note_holder(&claim.holder, &self.own.id, now);
         }
-        let had = hand.titled();
-        let stranger_held = seen.last.as_ref().is_some_and(|last| now.at_least_since(last.at) < longest);
+        let before = hand.titled();
+        let stranger_held = known.last.as_ref().is_some_and(|last| now.at_least_since(last.at) < longest);
         if via == Via::Watch {
             hand.creation_event(at, stranger_held);
         }
-        if at > seen.revision {
-            seen.observe(at, record, via, now);
-            match seen.claim() {
+        if at > known.revision {
+            known.observe(at, record, via, now);
+            match known.claim() {
                 Some(Claim { holder: Holder::Session { session, .. }, nonce, .. })
                     if *session == self.own.id =>
                 {
@@ -251,13 +251,13 @@ impl Claims {
                 _ => hand.foreign_version(),
             }
         }
-        let has = hand.titled();
-        let ground = if has { hand.ground.take() } else { None };
+        let after = hand.titled();
+        let ground = if after { hand.ground.take() } else { None };
         self.dirty.insert(address);
-        if had && !has {
+        if before && !after {
             self.tell(Notice::Lost { address, reason: self.loss(address) });
         }
-        if let Some((ground, since)) = ground.filter(|_| !had) {
+        if let Some((ground, since)) = ground.filter(|_| !before) {
             self.tell(Notice::Took { address, ground, after: now.at_most_since(since) });
         }
     }

@@ -34,12 +34,12 @@ impl Claims {
             let silent = now.at_least_since(seen.received.or_later(self.silence_from));
             let (late, duration) = (self.config.renew_period * 2, seen.longest);
             if silent < late {
-                self.wake_in(late - silent, now);
+                self.wake_in(late.saturating_sub(silent), now);
                 continue;
             }
             self.judging = true;
             if silent < duration {
-                self.wake_in(duration - silent, now);
+                self.wake_in(duration.saturating_sub(silent), now);
             } else if (self.fresh(now) || node == self.config.node) && !self.ending(&node) {
                 // The own session Lease, while a predecessor has it, cannot be renewed: the swap alone decides.
                 self.end_other(version, session, silent);

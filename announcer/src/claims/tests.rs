@@ -92,7 +92,7 @@ fn never_two_may_answer_at_one_instant() {
         let setup = setup(seed);
         let mut random = StdRng::seed_from_u64(seed);
         let mut world = World::new(setup.clone());
-        let (mut schedule, mut owner) = (Vec::new(), None);
+        let (mut schedule, mut last) = (Vec::new(), None);
         for _ in 0..STEPS {
             let act = world.choose(&mut random);
             world.step(&act);
@@ -108,9 +108,9 @@ fn never_two_may_answer_at_one_instant() {
             let now = world.answering(World::address(0)).first().copied();
             steps += 1;
             owned += usize::from(now.is_some());
-            if now.is_some() && now != owner {
-                changes += usize::from(owner.is_some());
-                owner = now;
+            if now.is_some() && now != last {
+                changes += usize::from(last.is_some());
+                last = now;
             }
         }
     }

@@ -2,6 +2,7 @@
 //! Where the wire is measured: one LAN, three nodes with announcers, a policy, and Services with addresses.
 
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use anyhow::Context;
 use k8s_openapi::api::core::v1::Service;
@@ -30,6 +31,7 @@ pub(super) struct Ground<'a> {
     pub(super) nodes: Vec<Node>,
     pub(super) lan: Lan,
     namespace: String,
+    served: AtomicU8,
 }
 
 impl<'a> Ground<'a> {
@@ -44,26 +46,29 @@ impl<'a> Ground<'a> {
             nodes.push(node);
         }
         let namespace = lab.namespace("bench").await?;
-        let ground = Self { lab, announcers, nodes, lan, namespace };
-        ground.serve(0..1).await?;
-        ground.lan.client().ask(ground.vip(0), LONG).await?;
+        let ground = Self { lab, announcers, nodes, lan, namespace, served: AtomicU8::new(0) };
+        ground.serve(1).await?;
         Ok(ground)
     }
 
-    pub(super) fn vip(&self, n: u8) -> Ipv4Addr {
-        self.lan.address(100 + n)
+    pub(super) fn vip(&self, number: u8) -> Ipv4Addr {
+        self.lan.address(100 + number)
     }
 
-    /// Services with these addresses.
-    pub(super) async fn serve(&self, numbers: std::ops::Range<u8>) -> anyhow::Result<()> {
+    /// Serves the first `count` addresses, a Service each; returns when all are answered for.
+    pub(super) async fn serve(&self, count: u8) -> anyhow::Result<()> {
         let services: Api<Service> = Api::namespaced(self.lab.client(), &self.namespace);
-        for n in numbers {
+        let first = self.served.swap(count, Ordering::Relaxed);
+        for number in first..count {
             let service = serde_json::from_value(json!({
-                "metadata": {"name": format!("s{n}")},
-                "spec": {"type": "LoadBalancer", "ports": [{"port": 80}]},
+                "metadata": { "name": format!("s{number}") },
+                "spec": { "type": "LoadBalancer", "ports": [{ "port": 80 }] },
             }))?;
             let service = services.create(&PostParams::default(), &service).await?;
-            address_allocator::write(&self.lab.client(), &service, &[self.vip(n)]).await?;
+            address_allocator::write(&self.lab.client(), &service, &[self.vip(number)]).await?;
+        }
+        for number in first..count {
+            self.lan.client().ask(self.vip(number), LONG).await?;
         }
         Ok(())
     }

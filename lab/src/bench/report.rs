@@ -1,16 +1,46 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Figures, and the table that they go into.
 
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::time::Duration;
 
-/// What was measured, in the order in which it was.
+use anyhow::Context;
+
+/// What was measured, in the order in which it was. Each row is printed as soon as it is known.
+#[derive(Debug, Default)]
 pub(super) struct Report {
-    rows: Vec<[String; 3]>,
+    rows: Vec<[String; 4]>,
 }
 
-/// A sample of durations.
+/// A sample of durations, sorted.
+#[derive(Debug)]
 pub(super) struct Sample(Vec<Duration>);
+
+impl Report {
+    /// Adds and prints a row: what, the figure, the target and the peers' figures (both may be empty).
+    pub(super) fn row(&mut self, row: [&str; 4]) -> anyhow::Result<()> {
+        let [what, measured, target, peers] = row;
+        let mut text = format!("{what}\n    {measured}");
+        for (name, beside) in [("target", target), ("peers", peers)] {
+            if !beside.is_empty() {
+                let _ = write!(text, "\n    {name}: {beside}");
+            }
+        }
+        writeln!(std::io::stdout(), "{text}").context("cannot print")?;
+        self.rows.push(row.map(str::to_owned));
+        Ok(())
+    }
+
+    /// The machine and the table.
+    pub(super) fn markdown(&self) -> String {
+        let mut text = format!("{}.\n\n| what | measured | target | peers |\n|---|---|---|---|\n", machine());
+        for row in &self.rows {
+            let _ = writeln!(text, "| {} |", row.join(" | "));
+        }
+        text
+    }
+}
 
 impl Sample {
     pub(super) fn new(mut values: Vec<Duration>) -> Self {
@@ -18,74 +48,47 @@ impl Sample {
         Self(values)
     }
 
-    /// The value below which this share of the sample lies; zero of an empty one.
-    pub(super) fn quantile(&self, share: f64) -> Duration {
-        #[allow(
-            clippy::cast_precision_loss,
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a sample has thousands of values at the most"
-        )]
-        let at = ((self.0.len() as f64 - 1.0).max(0.0) * share).round() as usize;
-        self.0.get(at).copied().unwrap_or_default()
-    }
-
     pub(super) fn median(&self) -> Duration {
-        self.quantile(0.5)
+        self.percentile(50)
     }
 
-    /// Median and range in milliseconds.
+    /// Median, p99 and the longest, in milliseconds.
     pub(super) fn millis(&self) -> String {
-        let text = |share| format!("{:.1}", self.quantile(share).as_secs_f64() * 1e3);
-        format!(
-            "{} ms (min {}, p99 {}, max {}; n = {})",
-            text(0.5),
-            text(0.0),
-            text(0.99),
-            text(1.0),
-            self.0.len()
-        )
+        self.show("ms", |value| format!("{:.1}", value.as_secs_f64() * 1e3))
     }
 
-    /// Median and p99 in microseconds.
+    /// Median, p99 and the longest, in milliseconds to the microsecond.
+    pub(super) fn fine_millis(&self) -> String {
+        self.show("ms", |value| format!("{:.2}", value.as_secs_f64() * 1e3))
+    }
+
+    /// Median, p99 and the longest, in microseconds.
     pub(super) fn micros(&self) -> String {
-        let text = |share| format!("{:.0}", self.quantile(share).as_secs_f64() * 1e6);
-        format!("{} µs (p99 {}; n = {})", text(0.5), text(0.99), self.0.len())
-    }
-}
-
-impl Report {
-    pub(super) fn new() -> Self {
-        Self { rows: Vec::new() }
+        self.show("µs", |value| format!("{:.1}", value.as_secs_f64() * 1e6))
     }
 
-    pub(super) fn row(&mut self, what: &str, measured: &str, target: &str) {
-        tracing::info!("{what}: {measured}");
-        self.rows.push([what, measured, target].map(str::to_owned));
+    fn show(&self, unit: &str, text: impl Fn(Duration) -> String) -> String {
+        let [median, p99, max] = [50, 99, 100].map(|rank| text(self.percentile(rank)));
+        format!("p50 {median}, p99 {p99}, max {max} {unit} (n = {})", self.0.len())
     }
 
-    pub(super) fn markdown(&self) -> String {
-        let mut text = format!("Machine: {}.\n\n| what | measured | target |\n|---|---|---|\n", machine());
-        for [what, measured, target] in &self.rows {
-            text.push_str(&format!("| {what} | {measured} | {target} |\n"));
-        }
-        text
-    }
-
-    pub(super) fn print(&self) -> anyhow::Result<()> {
-        let mut out = std::io::stdout().lock();
-        for [what, measured, target] in &self.rows {
-            writeln!(out, "{what}\n    {measured}\n    target: {target}")?;
-        }
-        Ok(())
+    /// The smallest value that this percentage of the sample does not exceed (nearest rank); zero of an empty one.
+    fn percentile(&self, percent: usize) -> Duration {
+        let rank = (self.0.len() * percent).div_ceil(100);
+        self.0.get(rank.saturating_sub(1)).copied().unwrap_or_default()
     }
 }
 
 fn machine() -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let info = read("/proc/cpuinfo");
-    let model = info.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("");
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
     let model = model.trim_start_matches([' ', '\t', ':']);
+    let model = if model.is_empty() { std::env::consts::ARCH } else { model };
     let cores = info.lines().filter(|line| line.starts_with("processor")).count();
-    format!("{cores} cores, {model}, Linux {}", read("/proc/sys/kernel/osrelease").trim())
+    let kernel = read("/proc/sys/kernel/osrelease");
+    format!("Machine: {cores} cores of {model}, Linux {}", kernel.trim())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One process, led by the hand: what each rule says about one situation.
+#![allow(clippy::unchecked_time_subtraction, reason = "constants of which the first is the larger")]
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
 
 use gateherald_model::leases::{Claim, Ended, EndedBy, Holder, Record, Session, Version};
 
@@ -46,7 +51,7 @@ fn claim(holder: Holder, touched: bool) -> Record {
         transitions: 3,
         nonce: "n".into(),
         services: ["ns/s".to_owned()].into(),
-        interfaces: Default::default(),
+        interfaces: BTreeSet::default(),
         touched,
     })
 }
@@ -294,7 +299,7 @@ fn what_a_stranger_wrote_is_waited_out() {
 fn title_is_dead_before_its_release_is_sent_and_stays_dead() {
     let mut led = Led::owner();
     led.order.clear();
-    led.claims.want(Default::default());
+    led.claims.want(BTreeMap::default());
     led.poll();
     assert_eq!(led.order, ["publish", "write"]);
     let (id, _) = led.sent(false).unwrap();
@@ -334,7 +339,7 @@ fn the_own_session_seen_ended_missing_or_foreign_is_a_lapse() {
 fn every_replacement_names_the_version_that_was_seen() {
     let mut led = Led::owner();
     led.pass(Duration::from_secs(1));
-    led.claims.want(Default::default());
+    led.claims.want(BTreeMap::default());
     led.poll();
     assert_eq!(led.writes.len(), 2, "a renewal and a release: {:?}", led.writes);
     for (_, write) in &led.writes {

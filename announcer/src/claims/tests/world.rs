@@ -186,7 +186,7 @@ impl World {
         }
         if world.setup.faults {
             // Most begin with everything owned.
-            world.calm(if world.setup.seed % 8 == 0 { 1 } else { 6_000 }, |_| {});
+            world.calm(if world.setup.seed.is_multiple_of(8) { 1 } else { 6_000 }, |_| {});
         }
         world
     }
@@ -481,7 +481,8 @@ impl World {
         if upto == position {
             return false;
         }
-        for (revision, key, stored) in self.log[position..upto].to_vec() {
+        let events = self.log[position..upto].to_vec();
+        for (revision, key, stored) in events {
             let event = match stored {
                 Some((version, record)) => LeaseEvent::Changed(version, record),
                 None => LeaseEvent::Gone(key, revision),
@@ -532,15 +533,12 @@ impl World {
 
     fn messages(&self, n: usize, random: &mut StdRng, acts: &mut Vec<Act>) {
         for (reply, make) in [(false, Act::Serve as fn(usize, usize) -> Act), (true, Act::Deliver)] {
-            let mut kth = 0;
-            for message in
-                self.net.iter().filter(|m| m.from == n && matches!(m.body, Body::Reply(_)) == reply)
-            {
+            let its = self.net.iter().filter(|m| m.from == n && matches!(m.body, Body::Reply(_)) == reply);
+            for (kth, message) in its.enumerate() {
                 // Every second message to or from one process is late.
                 let late = self.setup.faults && n == self.mood.late && message.id.0 % 2 == 1;
                 let weight = if late { usize::from(random.random_bool(self.mood.soon)) } else { 5 };
                 acts.extend((0..weight).map(|_| make(n, kth)));
-                kth += 1;
             }
         }
         if self.setup.faults && random.random_bool(self.mood.lose) {
@@ -559,7 +557,7 @@ impl World {
             mood.toggle,
             Act::Toggle(n, u8::try_from(self.now % u64::from(self.setup.addresses)).unwrap_or(0)),
         );
-        maybe(mood.break_watch, Act::Break(n, self.now % 2 == 0));
+        maybe(mood.break_watch, Act::Break(n, self.now.is_multiple_of(2)));
         maybe(mood.freeze, Act::Freeze(n, 300 + self.now % 4_000));
         maybe(mood.second, Act::Second(n));
         if self.processes.iter().filter(|p| p.alive).count() < self.setup.nodes + 3 {
