@@ -56,9 +56,11 @@ model: ## Search long for two owners: SEEDS=FROM..TO random schedules of the own
 demo: needs-root controlplane ## Tell the story on a real control plane; KEEP=1 leaves it running
 	@$(CARGO) run --quiet --package gateherald-lab -- demo $(if $(filter-out 0,$(KEEP)),--keep)
 
-bench: needs-root controlplane ## Measure on the lab with release builds; writes docs/performance.md
+bench: needs-root setup ## Measure with release builds and write the results into docs/performance.md
 	$(CARGO) build --release --workspace --bins
-	$(CARGO) run --release --quiet --package gateherald-lab -- bench
+	@env -u CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER -u CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER \
+	  $(CARGO) run --release --quiet --package gateherald-lab -- build
+	@$(CARGO) run --release --quiet --package gateherald-lab -- bench
 
 lint: ## Clippy, warnings denied
 	$(CARGO) clippy --workspace --all-targets -- -D warnings

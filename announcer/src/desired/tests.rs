@@ -204,7 +204,11 @@ fn an_address_of_a_family_that_is_not_spoken_is_neither_claimed_nor_hidden() {
         desires([policy(PolicyKind::Gateherald), node(), links, service(&[VIP, "fd00:99::128"])]);
     let (plan, _) = desires.plan(ms(0));
     assert_eq!(wanted(&plan), [ip(VIP)]);
-    let refused =
-        plan.outlook.not_announced.iter().find(|refused| refused.address == Some(ip("fd00:99::128")));
+    let refused = plan
+        .outlook
+        .evaluation
+        .not_announced
+        .iter()
+        .find(|refused| refused.address == Some(ip("fd00:99::128")));
     assert_eq!(refused.map(|refused| &refused.why), Some(&Why::FamilyNotAnswered));
 }
