@@ -19,7 +19,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 endif
 
-.PHONY: help setup build controlplane test model demo bench lint fmt fmt-check deny clean
+.PHONY: help setup build controlplane test model demo bench lint fmt fmt-check deny advisories clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ fmt-check: ## Fail when the source is not formatted
 
 deny: $(TOOLS)/bin/cargo-deny ## Check licences, banned crates and sources
 	PATH="$(TOOLS)/bin:$$PATH" $(CARGO) deny --log-level error check bans licenses sources
+
+advisories: $(TOOLS)/bin/cargo-deny ## Check known vulnerabilities (fetches their database)
+	PATH="$(TOOLS)/bin:$$PATH" $(CARGO) deny --log-level error check advisories
 
 clean: ## Remove what was built here (the cache of control planes stays)
 	$(CARGO) clean
