@@ -50,7 +50,7 @@ async fn measure(lab: &Lab) -> anyhow::Result<Report> {
     load::announcers(&ground, &mut report).await?;
     let webhook = lab.run_webhook(&[]).await?;
     let gateways = Gateways::new(lab).await?;
-    admission::creations(lab, &gateways, &mut report).await?;
+    admission::creations(lab, &webhook, &gateways, &mut report).await?;
     load::webhook(&webhook, &gateways.0, &mut report).await?;
     Ok(report)
 }

@@ -31,7 +31,7 @@ pub(super) async fn webhook(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let one = format!("{:.1} MiB", resident(webhook.process())?);
-    report.row(["RSS of the webhook, 1 Gateway", &one, "", ""])?;
+    report.row(["RSS of the webhook, 1 × Gateway", &one, "", ""])?;
     stream::iter(1..GATEWAYS)
         .map(|number| gateways.create(format!("g{number}")))
         .buffer_unordered(CREATORS)
@@ -49,7 +49,7 @@ pub(super) async fn webhook(
     })
     .await?;
     let many = format!("{:.1} MiB", resident(webhook.process())?);
-    let what = format!("RSS of the webhook, {GATEWAYS} Gateways");
+    let what = format!("RSS of the webhook, {GATEWAYS} × Gateway");
     report.row([&what, &many, "≤ 25 MiB", "Go controller-runtime 66 to 73, metadata only 49 to 56 MiB"])
 }
 
@@ -65,9 +65,9 @@ pub(super) async fn announcers(ground: &Ground<'_>, report: &mut Report) -> anyh
         let sizes: Vec<f64> =
             ground.announcers.iter().map(|one| resident(one.process())).collect::<anyhow::Result<_>>()?;
         let largest = sizes.iter().copied().fold(0.0, f64::max);
-        let what = format!("RSS of an announcer, {count} VIPs on 3 nodes (the largest)");
+        let what = format!("RSS of an announcer, {count} × VIP on 3 nodes (the largest)");
         report.row([&what, &format!("{largest:.1} MiB"), memory, peers])?;
-        let what = format!("API requests/s of the announcers, {count} VIPs, {holders} of 3 nodes hold some");
+        let what = format!("API requests/s of the announcers, {count} × VIP, held by {holders} of 3 nodes");
         report.row([&what, &format!("{rate:.2}"), "≤ 1.1 per holding node, flat", requests])?;
     }
     Ok(())
