@@ -227,7 +227,7 @@ fn both_audit_logs_tell_what_was_injected_and_what_was_not() -> anyhow::Result<(
         let annotations: BTreeMap<String, String> = serde_json::from_value(record["annotations"].clone())?;
         let ours = |key: &str| annotations.get(&format!("services.gateherald.io/{key}")).map(String::as_str);
         assert_eq!(ours("outcome"), Some("injected"), "{annotations:?}");
-        assert_eq!(ours("gateway"), Some("gw"));
+        assert_eq!(ours("gateway"), Some(&*format!("{}/gw", shop.namespace)));
         assert_eq!(ours("injected"), Some("a"));
         assert_eq!(ours("skipped"), Some("helm.sh/chart=denied"));
 

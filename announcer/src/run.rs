@@ -227,8 +227,10 @@ impl Daemon {
         let mut registry = Registry::default();
         process::register(&mut registry, metrics::PREFIX, env!("CARGO_PKG_VERSION"));
         self.metrics.register(&mut registry, outlook, rights);
-        self.tasks
-            .spawn("admin port", admin::serve(port, self.board.clone(), registry, self.shutdown.clone()));
+        self.tasks.spawn(
+            "admin port",
+            admin::serve(port, self.board.clone(), registry, axum::Router::new(), self.shutdown.clone()),
+        );
     }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The webhook's whole decision: what happens to a Service's labels, and why.
+//! The webhook's whole decision: what happens to a Service's labels and annotations, and why.
 //!
 //! Shared by the admission server, the reconciler and the command line. What they know of the Gateway comes in as
 //! [`Knowledge`]; [`lookup`] says whether they need to know it.
@@ -9,11 +9,12 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::{
-    labels::{Rules, SkipReason, Skipped},
-    memory::{self, INJECTED_LABELS},
-    metadata::{LabelMap, Metadata, OwnerReference},
-    owner::{Gateway, INJECT, gateway_reference},
+    alignment::{ANNOTATIONS, Changes, Kind, LABELS, MemoryChange, RemovalReason, Wanted, align, forget},
+    labels::{SkipReason, Skipped},
+    metadata::{LabelMap, Metadata},
+    owner::{Gateway, GatewayReference, INJECT, Owner, owner},
     pattern::Pattern,
+    rules::Rules,
 };
 
 /// The API server's limit for all keys and values of an object's annotations, in bytes.
@@ -23,7 +24,7 @@ pub const MAX_ANNOTATION_BYTES: usize = 262_144;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// The Service's labels or memory were changed.
+    /// The Service's labels, annotations or memory were changed.
     Injected,
     /// Everything was as it should be.
     Unchanged,
@@ -56,117 +57,83 @@ pub enum Knowledge<'a> {
     Unknown,
 }
 
-/// What happens to the memory annotation.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub enum MemoryChange {
-    /// It stays as it is, or absent.
-    #[default]
-    Keep,
-    /// It becomes this text.
-    Write(String),
-    /// It goes. Only decided when it is there.
-    Remove,
-}
-
-/// Why an injected label is removed again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RemovalReason {
-    /// The Gateway no longer has it.
-    GatewayLacks,
-    /// The Gateway opted out of injection.
-    GatewayOptedOut,
-    /// The rules or the Gateway's own list no longer allow the key.
-    Rejected,
-}
-
-/// A label that Gateherald injected earlier and now removes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Removed {
-    /// Which key.
-    pub key: String,
-    /// Why.
-    pub reason: RemovalReason,
-}
-
 /// What happens to a Service, in full; [`crate::patch`] turns it into JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// How the review ends.
     pub outcome: Outcome,
-    /// Labels that are added.
-    pub injected: LabelMap,
-    /// Labels from Gateherald whose value is changed.
-    pub updated: LabelMap,
-    /// Labels from Gateherald that are removed. Each is on the Service.
-    pub removed: Vec<Removed>,
-    /// Those keys of `injected` that this very request removed.
-    pub reinjected: Vec<String>,
-    /// The memory annotation.
-    pub memory: MemoryChange,
-    /// What was left out, and why.
-    pub skipped: Vec<Skipped>,
+    /// The labels.
+    pub labels: Changes,
+    /// The annotations, without the memory.
+    pub annotations: Changes,
 }
 
 /// Whether a Service has to do with a Gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lookup<'a> {
-    /// No Gateway owns it.
-    NoOwner,
+    /// No Gateway owns it. A Gateway that it names and that is not believed comes with it.
+    NoOwner(Option<Skipped>),
     /// One owns it, but the Service opted out.
-    OptedOut(&'a OwnerReference),
-    /// This Gateway must be looked up in the Service's namespace.
-    Gateway(&'a OwnerReference),
+    OptedOut(GatewayReference<'a>),
+    /// This Gateway must be looked up.
+    Gateway(GatewayReference<'a>),
 }
 
-/// What must be known before [`decide`].
-pub fn lookup(service: &Metadata) -> Lookup<'_> {
-    match gateway_reference(service) {
-        None => Lookup::NoOwner,
-        Some(owner) if opts_out(service.annotations.get(INJECT)) => Lookup::OptedOut(owner),
-        Some(owner) => Lookup::Gateway(owner),
+/// What must be known before [`decide`]. The Service's namespace must be filled in.
+pub fn lookup<'a>(rules: &'a Rules, service: &'a Metadata) -> Lookup<'a> {
+    match owner(&rules.extractors, service) {
+        Owner::Nobody => Lookup::NoOwner(None),
+        Owner::Untrusted(skipped) => Lookup::NoOwner(Some(skipped)),
+        Owner::Gateway(reference) if opts_out(service.annotations.get(INJECT)) => Lookup::OptedOut(reference),
+        Owner::Gateway(reference) => Lookup::Gateway(reference),
     }
 }
 
 /// Decides. `old` is the object before an update.
 pub fn decide(rules: &Rules, service: &Metadata, old: Option<&Metadata>, known: Knowledge<'_>) -> Decision {
-    let owner = match lookup(service) {
-        Lookup::NoOwner => return Decision::untouched(Outcome::NoOwner),
-        Lookup::OptedOut(_) => return forget(service),
-        Lookup::Gateway(owner) => owner,
+    let reference = match lookup(rules, service) {
+        Lookup::NoOwner(ignored) => return Decision::of_nobody(ignored),
+        Lookup::OptedOut(_) => return Decision::of_opted_out(service),
+        Lookup::Gateway(reference) => reference,
     };
     match known {
         Knowledge::Unknown => Decision::untouched(Outcome::LookupFailed),
         Knowledge::Missing => Decision::untouched(Outcome::GatewayMissing),
-        Knowledge::Exists(gateway) if gateway.uid != owner.uid => {
+        Knowledge::Exists(gateway) if reference.uid.is_some_and(|uid| uid != gateway.uid) => {
             Decision::untouched(Outcome::GatewayReplaced)
         }
-        Knowledge::Exists(gateway) => merge(rules, service, old, gateway),
+        Knowledge::Exists(gateway) => follow(rules, service, old, gateway),
     }
 }
 
 impl Decision {
     /// Nothing happens.
     pub fn untouched(outcome: Outcome) -> Self {
-        Self {
-            outcome,
-            injected: LabelMap::new(),
-            updated: LabelMap::new(),
-            removed: Vec::new(),
-            reinjected: Vec::new(),
-            memory: MemoryChange::Keep,
-            skipped: Vec::new(),
-        }
+        Self { outcome, labels: Changes::default(), annotations: Changes::default() }
     }
 
     /// Whether the Service is changed at all.
     pub fn changes(&self) -> bool {
-        self.changes_labels() || self.memory != MemoryChange::Keep
+        self.labels.any() || self.annotations.any()
     }
 
-    /// Whether the Service's labels are changed.
-    pub fn changes_labels(&self) -> bool {
-        !(self.injected.is_empty() && self.updated.is_empty() && self.removed.is_empty())
+    /// What was left out, and why.
+    pub fn skipped(&self) -> impl Iterator<Item = &Skipped> {
+        self.labels.skipped.iter().chain(&self.annotations.skipped)
+    }
+
+    fn of_nobody(ignored: Option<Skipped>) -> Self {
+        let labels = Changes { skipped: ignored.into_iter().collect(), ..Changes::default() };
+        Self { labels, ..Self::untouched(Outcome::NoOwner) }
+    }
+
+    /// A Service that opts out keeps what it has; it is the user's from now on.
+    fn of_opted_out(service: &Metadata) -> Self {
+        Self {
+            outcome: Outcome::OptedOut,
+            labels: forget(LABELS, service),
+            annotations: forget(ANNOTATIONS, service),
+        }
     }
 }
 
@@ -212,128 +179,62 @@ fn opts_out(annotation: Option<&String>) -> bool {
     annotation.is_some_and(|value| value == "false")
 }
 
-/// A Service that opts out keeps its labels; they are the user's from now on.
-fn forget(service: &Metadata) -> Decision {
-    let mut decision = Decision::untouched(Outcome::OptedOut);
-    if service.annotations.contains_key(INJECTED_LABELS) {
-        decision.memory = MemoryChange::Remove;
-    }
-    decision
-}
-
-/// What a Gateway wants on its Services.
-struct Wanted<'a> {
-    labels: Vec<(&'a String, &'a String)>,
-    opted_out: bool,
-    skipped: Vec<Skipped>,
-}
-
-impl<'a> Wanted<'a> {
-    fn of(rules: &Rules, gateway: &'a Gateway) -> Self {
-        let opted_out = opts_out(gateway.inject.as_ref());
-        let mut wanted = Self { labels: Vec::new(), opted_out, skipped: Vec::new() };
-        if opted_out {
-            return wanted;
-        }
-        let narrow = gateway.inject_labels.as_deref().map(Pattern::list);
-        for (key, value) in &gateway.labels {
-            match rules.rejects(key, value, narrow.as_deref()) {
-                Some(reason) => wanted.skipped.push(Skipped { key: key.clone(), reason }),
-                None => wanted.labels.push((key, value)),
-            }
-        }
-        wanted
-    }
-
-    fn has(&self, key: &str) -> bool {
-        // In key order, like the map that they come from.
-        self.labels.binary_search_by(|(wanted, _)| wanted.as_str().cmp(key)).is_ok()
-    }
-}
-
-/// The Gateway is the owner: bring the Service's labels in line with it.
-fn merge(rules: &Rules, service: &Metadata, old: Option<&Metadata>, gateway: &Gateway) -> Decision {
-    let (remembered, unreadable) = memory::recall(service, old);
-    let wanted = Wanted::of(rules, gateway);
-    let mut decision = Decision::untouched(Outcome::Unchanged);
-    let mut memory = LabelMap::new();
-    for (key, value) in &wanted.labels {
-        let (present, mine) = (service.labels.get(*key), remembered.get(*key));
-        match present {
-            None => {
-                if mine.is_some() && old.is_some_and(|old| old.labels.contains_key(*key)) {
-                    decision.reinjected.push((*key).clone());
-                }
-                decision.injected.insert((*key).clone(), (*value).clone());
-            }
-            Some(present) if Some(present) != mine => {
-                decision.skipped.push(Skipped { key: (*key).clone(), reason: SkipReason::AlreadySet });
-                continue;
-            }
-            Some(present) if present != *value => {
-                decision.updated.insert((*key).clone(), (*value).clone());
-            }
-            Some(_) => {}
-        }
-        memory.insert((*key).clone(), (*value).clone());
-    }
-    for (key, value) in &remembered {
-        if wanted.has(key) || service.labels.get(key) != Some(value) {
-            continue;
-        }
-        if gateway.deleting {
-            memory.insert(key.clone(), value.clone());
-        } else {
-            let reason = removal_reason(gateway, wanted.opted_out, key);
-            decision.removed.push(Removed { key: key.clone(), reason });
-        }
-    }
-    decision.skipped.extend(wanted.skipped);
-    decision.skipped.extend(unreadable);
-    decision.memory = memory_change(service, old, &memory, &decision.removed);
-    conclude(decision, service, wanted.opted_out)
-}
-
-fn removal_reason(gateway: &Gateway, opted_out: bool, key: &str) -> RemovalReason {
-    if opted_out {
-        RemovalReason::GatewayOptedOut
-    } else if gateway.labels.contains_key(key) {
-        RemovalReason::Rejected
+/// The Gateway is the owner: bring the Service in line with it.
+fn follow(rules: &Rules, service: &Metadata, old: Option<&Metadata>, gateway: &Gateway) -> Decision {
+    let opted_out = opts_out(gateway.inject.as_ref());
+    let removal = |still_there: bool| match (gateway.deleting, opted_out) {
+        // What it had may be what it will have again, under another uid.
+        (true, _) => None,
+        (false, true) => Some(RemovalReason::GatewayOptedOut),
+        (false, false) if still_there => Some(RemovalReason::Rejected),
+        (false, false) => Some(RemovalReason::GatewayLacks),
+    };
+    let (labels, annotations) = if opted_out {
+        (Wanted::default(), Wanted::default())
     } else {
-        RemovalReason::GatewayLacks
+        (wanted_labels(rules, gateway), wanted_annotations(rules, gateway))
+    };
+    let labels = align(LABELS, service, old, labels, |key| removal(gateway.labels.contains_key(key)));
+    // Of annotations that the rules are not about nobody knows whether the Gateway has them.
+    let has = |key: &str| gateway.annotations.contains_key(key) || !rules.annotations.mention(key);
+    let annotations = align(ANNOTATIONS, service, old, annotations, |key| removal(has(key)));
+    conclude(labels, annotations, service, opted_out)
+}
+
+fn wanted_labels<'a>(rules: &Rules, gateway: &'a Gateway) -> Wanted<'a> {
+    let narrow = gateway.inject_labels.as_deref().map(Pattern::list);
+    wanted(&gateway.labels, |key, value| rules.labels.rejects(key, value, narrow.as_deref()))
+}
+
+fn wanted_annotations<'a>(rules: &Rules, gateway: &'a Gateway) -> Wanted<'a> {
+    let mut wanted = wanted(&gateway.annotations, |key, _| rules.annotations.rejects(key));
+    // A Gateway's reader may have kept more than these rules are about.
+    wanted.entries.retain(|(key, _)| rules.annotations.mention(key));
+    wanted.skipped.retain(|skipped| rules.annotations.mention(&skipped.key));
+    wanted
+}
+
+fn wanted<'a>(entries: &'a LabelMap, rejects: impl Fn(&str, &str) -> Option<SkipReason>) -> Wanted<'a> {
+    let mut wanted = Wanted::default();
+    for (key, value) in entries {
+        match rejects(key, value) {
+            Some(reason) => wanted.skipped.push(Skipped { key: key.clone(), reason }),
+            None => wanted.entries.push((key, value)),
+        }
     }
+    wanted
 }
 
-/// Compares meaning, not text: a reformatted annotation is no reason to write.
-fn memory_change(
-    service: &Metadata,
-    old: Option<&Metadata>,
-    memory: &LabelMap,
-    removed: &[Removed],
-) -> MemoryChange {
-    match memory::read(service) {
-        None if memory.is_empty() => MemoryChange::Keep,
-        Some(Ok(present)) if present == *memory => MemoryChange::Keep,
-        Some(_) if memory.is_empty() && !would_revive(service, old, removed) => MemoryChange::Remove,
-        _ => MemoryChange::Write(memory::write(memory)),
-    }
-}
-
-/// Whether the previous object's memory would claim a label anew if the object had no annotation: when the webhook is
-/// invoked again in the same request, the removal of the annotation looks like a controller's.
-fn would_revive(service: &Metadata, old: Option<&Metadata>, removed: &[Removed]) -> bool {
-    let Some(Ok(previous)) = old.and_then(memory::read) else { return false };
-    previous.iter().any(|(key, value)| {
-        service.labels.get(key) == Some(value) && !removed.iter().any(|removed| removed.key == *key)
-    })
-}
-
-fn conclude(mut decision: Decision, service: &Metadata, opted_out: bool) -> Decision {
-    if let MemoryChange::Write(text) = &decision.memory
-        && annotation_bytes(service) + INJECTED_LABELS.len() + text.len() > MAX_ANNOTATION_BYTES
-    {
-        let skipped = std::mem::take(&mut decision.skipped);
-        return Decision { skipped, ..Decision::untouched(Outcome::AnnotationsFull) };
+fn conclude(labels: Changes, annotations: Changes, service: &Metadata, opted_out: bool) -> Decision {
+    let mut decision = Decision { outcome: Outcome::Unchanged, labels, annotations };
+    if decision.changes() && annotation_bytes(service, &decision) > MAX_ANNOTATION_BYTES {
+        let keep = |changes: Changes| Changes { skipped: changes.skipped, ..Changes::default() };
+        let Decision { labels, annotations, .. } = decision;
+        return Decision {
+            outcome: Outcome::AnnotationsFull,
+            labels: keep(labels),
+            annotations: keep(annotations),
+        };
     }
     decision.outcome = match (opted_out, decision.changes()) {
         (true, _) => Outcome::OptedOut,
@@ -343,10 +244,25 @@ fn conclude(mut decision: Decision, service: &Metadata, opted_out: bool) -> Deci
     decision
 }
 
-/// What the API server counts, without the memory.
-fn annotation_bytes(service: &Metadata) -> usize {
-    let others = service.annotations.iter().filter(|(key, _)| *key != INJECTED_LABELS);
-    others.map(|(key, value)| key.len() + value.len()).sum()
+/// What the API server will count once the decision is applied.
+fn annotation_bytes(service: &Metadata, decision: &Decision) -> usize {
+    let size = |(key, value): (&String, &String)| key.len() + value.len();
+    let Decision { labels, annotations, .. } = decision;
+    let memories = [(LABELS, labels), (ANNOTATIONS, annotations)];
+    let goes = |key: &String| {
+        let rewritten =
+            |(kind, changes): &(Kind, &Changes)| kind.memory == key && changes.memory != MemoryChange::Keep;
+        annotations.updated.contains_key(key)
+            || annotations.removed.iter().any(|removed| removed.key == *key)
+            || memories.iter().any(rewritten)
+    };
+    let stays: usize = service.annotations.iter().filter(|(key, _)| !goes(key)).map(size).sum();
+    let comes: usize = annotations.injected.iter().chain(&annotations.updated).map(size).sum();
+    let remembered = memories.iter().map(|(kind, changes)| match &changes.memory {
+        MemoryChange::Write(text) => kind.memory.len() + text.len(),
+        MemoryChange::Keep | MemoryChange::Remove => 0,
+    });
+    stays + comes + remembered.sum::<usize>()
 }
 
 #[cfg(test)]

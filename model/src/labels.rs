@@ -1,71 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which of a Gateway's labels may go onto its Service, and why the others may not.
+//! Keys and values that Kubernetes accepts, and why a label or annotation of a Gateway stays off its Services.
 
 use std::fmt;
 
 use serde::Serialize;
-
-use crate::pattern::Pattern;
-
-/// Keys that never go onto a Service unless an administrator changes the list.
-///
-/// Deployment tools, pruners and operators delete objects that carry their label without being theirs; the rest are keys
-/// private to a controller, or keys that change how it treats the Service.
-pub const DENIED: &[&str] = &[
-    "argocd.argoproj.io/*",
-    "app.kubernetes.io/instance",
-    "app.kubernetes.io/managed-by",
-    "helm.sh/*",
-    "*.toolkit.fluxcd.io/*",
-    "*.cattle.io/*",
-    "kro.run/*",
-    "kapp.k14s.io/*",
-    "tanka.dev/*",
-    "olm.*",
-    "operators.coreos.com/*",
-    "velero.io/*",
-    "crossplane.io/*",
-    "istio.io/*",
-    "*.istio.io/*",
-    "cilium.io/*",
-    "*.cilium.io/*",
-    "io.cilium.gateway/*",
-    "gateway.envoyproxy.io/*",
-    "gateway.networking.k8s.io/*",
-    "gateherald.io/*",
-    "kubernetes.io/*",
-    "*.kubernetes.io/*",
-    "k8s.io/*",
-    "*.k8s.io/*",
-];
-
-/// Keys that [`DENIED`] covers and that are harmless.
-pub const DENIED_EXCEPT: &[&str] = &[
-    "app.kubernetes.io/name",
-    "app.kubernetes.io/component",
-    "app.kubernetes.io/part-of",
-    "app.kubernetes.io/version",
-];
 
 /// Longest name part of a key, and longest value (Kubernetes' label rules).
 const MAX_NAME: usize = 63;
 /// Longest prefix of a key: a DNS subdomain.
 const MAX_PREFIX: usize = 253;
 
-/// The administrator's rules.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rules {
-    /// Keys that are never injected.
-    pub deny: Vec<Pattern>,
-    /// Keys that [`Self::deny`] does not mean.
-    pub deny_except: Vec<Pattern>,
-    /// Only keys that match one of these are injected.
-    pub include: Vec<Pattern>,
-    /// Keys that match one of these are not injected.
-    pub exclude: Vec<Pattern>,
-}
-
-/// Why a label is not injected. The name is the metric label, the audit field and the test's expectation.
+/// Why a label or annotation is not injected. The name is the metric label, the audit field and the test's expectation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SkipReason {
@@ -85,6 +30,11 @@ pub enum SkipReason {
     InvalidValue,
     /// The annotation under this key cannot be read; it is ignored.
     Unreadable,
+    /// An annotation that changes how a Service is treated, or by whom: only a rule that names it in full allows it.
+    NotByWildcard,
+    /// The label under this key names a Gateway of another namespace, which is believed from the controller's namespaces
+    /// alone.
+    UntrustedNamespace,
 }
 
 /// A key that is not injected (or not read), and why.
@@ -96,46 +46,9 @@ pub struct Skipped {
     pub reason: SkipReason,
 }
 
-impl Default for Rules {
-    /// Everything but [`DENIED`].
-    fn default() -> Self {
-        let patterns = |texts: &[&str]| texts.iter().copied().map(Pattern::new).collect();
-        Self {
-            deny: patterns(DENIED),
-            deny_except: patterns(DENIED_EXCEPT),
-            include: patterns(&["*"]),
-            exclude: Vec::new(),
-        }
-    }
-}
-
-impl Rules {
-    /// Why a Gateway's label stays off its Services; `None` when it may go onto them.
-    ///
-    /// `narrow` is the Gateway's own list: it can only take away from what the administrator includes.
-    pub fn rejects(&self, key: &str, value: &str, narrow: Option<&[Pattern]>) -> Option<SkipReason> {
-        let any = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(key));
-        if any(&self.deny) && !any(&self.deny_except) {
-            Some(SkipReason::Denied)
-        } else if any(&self.exclude) {
-            Some(SkipReason::Excluded)
-        } else if !any(&self.include) {
-            Some(SkipReason::NotIncluded)
-        } else if narrow.is_some_and(|patterns| !any(patterns)) {
-            Some(SkipReason::Narrowed)
-        } else if !is_valid_key(key) {
-            Some(SkipReason::InvalidKey)
-        } else if !is_valid_value(value) {
-            Some(SkipReason::InvalidValue)
-        } else {
-            None
-        }
-    }
-}
-
 impl SkipReason {
     /// Every reason, for metrics that start at zero.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Denied,
         Self::Excluded,
         Self::NotIncluded,
@@ -144,6 +57,8 @@ impl SkipReason {
         Self::InvalidKey,
         Self::InvalidValue,
         Self::Unreadable,
+        Self::NotByWildcard,
+        Self::UntrustedNamespace,
     ];
 
     /// The reason's name.
@@ -157,6 +72,8 @@ impl SkipReason {
             Self::InvalidKey => "invalid-key",
             Self::InvalidValue => "invalid-value",
             Self::Unreadable => "unreadable",
+            Self::NotByWildcard => "not-by-wildcard",
+            Self::UntrustedNamespace => "untrusted-namespace",
         }
     }
 }
@@ -173,6 +90,16 @@ pub fn is_valid_key(key: &str) -> bool {
         None => is_valid_name(key),
         Some((prefix, name)) => is_valid_subdomain(prefix) && is_valid_name(name),
     }
+}
+
+/// Whether Kubernetes accepts `key` as an annotation's key: as a label's, in either case.
+pub fn is_valid_annotation_key(key: &str) -> bool {
+    is_valid_key(&key.to_ascii_lowercase())
+}
+
+/// Whether Kubernetes accepts `name` as a namespace's.
+pub(crate) fn is_valid_namespace(name: &str) -> bool {
+    name.len() <= MAX_NAME && !name.contains('.') && is_valid_subdomain(name)
 }
 
 /// Whether Kubernetes accepts `value` as a label's value.

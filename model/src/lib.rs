@@ -6,15 +6,19 @@
 
 /// Addresses that are never announced.
 pub mod address;
+/// Bringing a Service's labels or annotations in line with its Gateway's.
+pub mod alignment;
 /// What one node may announce, and why it may not.
 pub mod announcement;
 /// The custom resources.
 pub mod crd;
+/// Label pairs by which a Service names its Gateway.
+pub mod extractor;
 /// The webhook's whole decision on a Service.
 pub mod injection;
 /// Which links carry announcements.
 pub mod interfaces;
-/// Which labels of a Gateway go onto its Services.
+/// Which labels Kubernetes accepts, and why one is left off.
 pub mod labels;
 /// The Leases by which announcers share ownership of addresses.
 pub mod leases;
@@ -32,6 +36,8 @@ pub mod patch;
 pub mod pattern;
 /// Announcement policies, compiled.
 pub mod policy;
+/// The administrator's rules about labels.
+pub mod rules;
 /// Label selectors.
 pub mod selector;
 /// A Service, reduced to what announcing needs.

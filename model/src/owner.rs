@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which Gateway owns a Service, and that Gateway reduced to what label decisions read.
 
-use crate::metadata::{LabelMap, Metadata, OwnerReference};
+use crate::{
+    extractor::{Extracted, Extractor},
+    labels::{SkipReason, Skipped},
+    metadata::{LabelMap, Metadata, OwnerReference},
+};
 
 /// The API group of the Gateway API. Other groups have a kind `Gateway` too (Istio's), which is not meant.
 pub const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
@@ -24,27 +28,84 @@ pub struct Gateway {
     pub deleting: bool,
     /// Its labels: what is injected.
     pub labels: LabelMap,
+    /// Those of its annotations that the rules mention.
+    pub annotations: LabelMap,
     /// Its annotation [`INJECT`].
     pub inject: Option<String>,
     /// Its annotation [`INJECT_LABELS`].
     pub inject_labels: Option<String>,
 }
 
-impl From<Metadata> for Gateway {
-    fn from(mut metadata: Metadata) -> Self {
+impl Gateway {
+    /// Reduces a Gateway's metadata; `mentioned` says which annotations the rules are about.
+    pub fn reduce(mut metadata: Metadata, mentioned: impl Fn(&str) -> bool) -> Self {
+        let inject = metadata.annotations.remove(INJECT);
+        let inject_labels = metadata.annotations.remove(INJECT_LABELS);
+        // The others are never read, and can be hundreds of KiB.
+        metadata.annotations.retain(|key, _| mentioned(key));
         Self {
             uid: metadata.uid,
             deleting: metadata.deletion_timestamp.is_some(),
             labels: metadata.labels,
-            inject: metadata.annotations.remove(INJECT),
-            inject_labels: metadata.annotations.remove(INJECT_LABELS),
+            annotations: metadata.annotations,
+            inject,
+            inject_labels,
         }
     }
 }
 
-/// The Service's reference to its Gateway, of any version of the group: the managing controller's if there are several,
-/// else the first. The Gateway is in the Service's own namespace.
-pub fn gateway_reference(service: &Metadata) -> Option<&OwnerReference> {
+/// What points from a Service to its Gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GatewayReference<'a> {
+    /// The Gateway's namespace.
+    pub namespace: &'a str,
+    /// The Gateway's name.
+    pub name: &'a str,
+    /// Which Gateway of that name; labels do not tell.
+    pub uid: Option<&'a str>,
+    /// The extractor that found it; an ownerReference did when there is none.
+    pub extractor: Option<&'a str>,
+}
+
+/// Whom a Service belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owner<'a> {
+    /// No Gateway.
+    Nobody,
+    /// A Gateway that the Service's namespace may not name: as good as none.
+    Untrusted(Skipped),
+    /// This one.
+    Gateway(GatewayReference<'a>),
+}
+
+/// The Gateway that owns a Service: by an ownerReference of any version of the group (the managing controller's if there are
+/// several, else the first; the Gateway is in the Service's own namespace), else by the first extractor that finds one.
+pub fn owner<'a>(extractors: &'a [Extractor], service: &'a Metadata) -> Owner<'a> {
+    if let Some(reference) = gateway_reference(service) {
+        return Owner::Gateway(GatewayReference {
+            namespace: &service.namespace,
+            name: &reference.name,
+            uid: Some(&reference.uid),
+            extractor: None,
+        });
+    }
+    let mut untrusted = None;
+    for extractor in extractors {
+        match extractor.extract(service) {
+            Extracted::Nothing => {}
+            Extracted::Untrusted => untrusted = untrusted.or(Some(&extractor.name_label)),
+            Extracted::Gateway { namespace, name } => {
+                let extractor = Some(extractor.name.as_str());
+                return Owner::Gateway(GatewayReference { namespace, name, uid: None, extractor });
+            }
+        }
+    }
+    untrusted.map_or(Owner::Nobody, |key| {
+        Owner::Untrusted(Skipped { key: key.clone(), reason: SkipReason::UntrustedNamespace })
+    })
+}
+
+fn gateway_reference(service: &Metadata) -> Option<&OwnerReference> {
     let gateways = || service.owner_references.iter().filter(|owner| is_gateway(owner));
     gateways().find(|owner| owner.controller == Some(true)).or_else(|| gateways().next())
 }

@@ -3,8 +3,11 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 /// A pattern; every text is one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
 pub struct Pattern {
     text: String,
 }
@@ -22,22 +25,12 @@ impl Pattern {
 
     /// Whether the pattern covers the whole of `key`.
     pub fn matches(&self, key: &str) -> bool {
-        let Some((head, rest)) = self.text.split_once('*') else {
-            return self.text == key;
-        };
-        let Some(mut key) = key.strip_prefix(head) else {
-            return false;
-        };
-        let mut parts = rest.split('*').peekable();
-        while let Some(part) = parts.next() {
-            if parts.peek().is_none() {
-                return key.ends_with(part);
-            }
-            // Leftmost is enough: what follows the part only gets longer.
-            let Some(at) = key.find(part) else { return false };
-            key = &key[at + part.len()..];
-        }
-        true
+        covers(&self.text, key)
+    }
+
+    /// Whether the pattern is `key` itself, without any `*`.
+    pub fn is_literal(&self, key: &str) -> bool {
+        self.text == key && !key.contains('*')
     }
 }
 
@@ -45,6 +38,26 @@ impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
+}
+
+/// Whether a pattern's text covers the whole of `key`.
+pub(crate) fn covers(pattern: &str, key: &str) -> bool {
+    let Some((head, rest)) = pattern.split_once('*') else {
+        return pattern == key;
+    };
+    let Some(mut key) = key.strip_prefix(head) else {
+        return false;
+    };
+    let mut parts = rest.split('*').peekable();
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return key.ends_with(part);
+        }
+        // Leftmost is enough: what follows the part only gets longer.
+        let Some(at) = key.find(part) else { return false };
+        key = &key[at + part.len()..];
+    }
+    true
 }
 
 #[cfg(test)]

@@ -31,16 +31,18 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (admin port)"))
 }
 
-/// Serves the port until the process stops; `/ready` fails as soon as it drains.
+/// Serves the port until the process stops; `/ready` fails as soon as it drains. `more` are the program's own routes.
 pub async fn serve(
     listener: TcpListener,
     board: Board,
     registry: Registry,
+    more: Router,
     shutdown: Shutdown,
 ) -> TaskResult {
     let stopping = shutdown.clone();
+    let router = router(board, registry, shutdown).merge(more);
     tokio::select! {
-        result = axum::serve(listener, router(board, registry, shutdown)).into_future() => result.context("admin port"),
+        result = axum::serve(listener, router).into_future() => result.context("admin port"),
         // Without waiting: an open keep-alive connection of a scraper must not hold up the exit.
         () = stopping.stopping() => Ok(()),
     }

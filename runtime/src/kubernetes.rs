@@ -10,13 +10,15 @@ use kube::{
     config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError},
     runtime::watcher,
 };
+use serde::Serialize;
 use thiserror::Error;
 use tracing::{info, warn};
 
 use crate::chain::chain;
 
 /// Flags of the API server connection.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct KubeArgs {
     /// Kubeconfig file; without it the pod's service account is used
     #[arg(long, value_name = "PATH")]

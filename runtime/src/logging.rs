@@ -4,11 +4,13 @@
 //! Stdout stays free for records that other programs read (the webhook's audit lines).
 
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 use thiserror::Error;
 use tracing_subscriber::EnvFilter;
 
 /// Flags of the diagnostic log.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct LogArgs {
     /// Least severe level to log, or a filter like `info,kube=debug`
     #[arg(long, env = "GATEHERALD_LOG", default_value = "info", value_name = "FILTER")]
@@ -20,7 +22,8 @@ pub struct LogArgs {
 }
 
 /// Shape of the diagnostic log's lines.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum LogFormat {
     /// One JSON object per line, its fields at the top level.
     Json,

@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The command line; nothing else reads flags or the environment.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Parser, ValueEnum};
 use gateherald_runtime::{kubernetes::KubeArgs, logging::LogArgs};
+use serde::Serialize;
 
 /// Copies the labels of Gateways onto the Services that their controllers generate.
-#[derive(Parser, Clone, Debug)]
+#[derive(Parser, Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[command(name = "gateherald-webhook", version)]
 pub struct Args {
     /// Address of the admission port (TLS)
     #[arg(long, default_value = "0.0.0.0:8443", value_name = "ADDRESS")]
     pub listen: SocketAddr,
 
-    /// Address of the admin port (/live, /ready, /metrics)
+    /// Address of the admin port (/live, /ready, /metrics, /config)
     #[arg(long, default_value = "0.0.0.0:9470", value_name = "ADDRESS")]
     pub admin_listen: SocketAddr,
 
@@ -38,21 +40,28 @@ pub struct Args {
     #[arg(long, default_value = "gateherald-webhook-ca", value_name = "NAME")]
     pub ca_secret: String,
 
+    /// YAML file with the label rules, read again when it changes; without it the default rules decide
+    #[arg(long, value_name = "PATH")]
+    pub label_rules: Option<PathBuf>,
+
     /// Which reviews get an audit line on stdout
     #[arg(long, value_enum, default_value_t = AuditArg::Changes, value_name = "WHICH")]
     pub audit: AuditArg,
 
     /// The API server.
     #[command(flatten)]
+    #[serde(flatten)]
     pub kube: KubeArgs,
 
     /// The diagnostic log.
     #[command(flatten)]
+    #[serde(flatten)]
     pub log: LogArgs,
 }
 
 /// Which reviews get an audit line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum AuditArg {
     /// Those that changed something or could not.
     Changes,

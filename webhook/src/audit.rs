@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 
 use anyhow::Context;
 use gateherald_model::{
-    injection::{Decision, Outcome, Removed},
+    alignment::{Changes, Removed},
+    injection::{Decision, Outcome},
     labels::Skipped,
     metadata::LabelMap,
+    owner::GatewayReference,
 };
 use gateherald_runtime::tasks::TaskResult;
 use jiff::Timestamp;
@@ -43,14 +45,32 @@ pub struct Record<'a> {
     service: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     gateway: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extractor: Option<&'a str>,
     outcome: Outcome,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
+    #[serde(flatten)]
+    labels: MapRecord<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    annotations: Option<MapRecord<'a>>,
+    microseconds: u64,
+}
+
+/// What happened to the labels, or to the annotations.
+#[derive(Debug, Serialize)]
+struct MapRecord<'a> {
     injected: &'a LabelMap,
     updated: &'a LabelMap,
     removed: &'a [Removed],
     skipped: &'a [Skipped],
-    microseconds: u64,
+}
+
+impl<'a> From<&'a Changes> for MapRecord<'a> {
+    fn from(changes: &'a Changes) -> Self {
+        let Changes { injected, updated, removed, skipped, .. } = changes;
+        Self { injected, updated, removed, skipped }
+    }
 }
 
 /// What a review came to.
@@ -58,8 +78,8 @@ pub struct Record<'a> {
 pub struct Conclusion<'a> {
     /// The review.
     pub review: &'a Review<'a>,
-    /// The name of the owning Gateway, if there is one.
-    pub gateway: Option<&'a str>,
+    /// The owning Gateway, if there is one.
+    pub gateway: Option<GatewayReference<'a>>,
     /// The decision.
     pub decision: &'a Decision,
     /// Why the Gateway could not be looked up.
@@ -83,16 +103,25 @@ impl Conclusion<'_> {
                 annotations.insert(key, joined(&names));
             }
         };
-        list("gateway", self.gateway.map(str::to_owned).into_iter().collect());
-        list("injected", decision.injected.keys().cloned().collect());
-        list("updated", decision.updated.keys().cloned().collect());
-        list("removed", decision.removed.iter().map(|removed| removed.key.clone()).collect());
-        list("skipped", decision.skipped.iter().map(|s| format!("{}={}", s.key, s.reason)).collect());
+        list("gateway", self.gateway_name().into_iter().collect());
+        list("injected", decision.labels.injected.keys().cloned().collect());
+        list("updated", decision.labels.updated.keys().cloned().collect());
+        list("removed", decision.labels.removed.iter().map(|removed| removed.key.clone()).collect());
+        list("annotations-injected", decision.annotations.injected.keys().cloned().collect());
+        list("annotations-updated", decision.annotations.updated.keys().cloned().collect());
+        list("annotations-removed", decision.annotations.removed.iter().map(|r| r.key.clone()).collect());
+        list("skipped", decision.skipped().map(|s| format!("{}={}", s.key, s.reason)).collect());
         annotations
+    }
+
+    /// `namespace/name`.
+    fn gateway_name(&self) -> Option<String> {
+        self.gateway.map(|gateway| format!("{}/{}", gateway.namespace, gateway.name))
     }
 
     fn record(&self, time: Timestamp, microseconds: u64) -> Record<'_> {
         let Conclusion { review, decision, .. } = self;
+        let mentioned = decision.annotations.any() || !decision.annotations.skipped.is_empty();
         Record {
             target: "audit",
             version: 1,
@@ -102,13 +131,12 @@ impl Conclusion<'_> {
             operation: review.operation,
             dry_run: review.dry_run,
             service: review.service_name(),
-            gateway: self.gateway.map(|name| format!("{}/{name}", review.namespace)),
+            gateway: self.gateway_name(),
+            extractor: self.gateway.and_then(|gateway| gateway.extractor),
             outcome: decision.outcome,
             error: self.error,
-            injected: &decision.injected,
-            updated: &decision.updated,
-            removed: &decision.removed,
-            skipped: &decision.skipped,
+            labels: (&decision.labels).into(),
+            annotations: mentioned.then_some((&decision.annotations).into()),
             microseconds,
         }
     }

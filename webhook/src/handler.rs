@@ -5,10 +5,9 @@ use std::{borrow::Cow, sync::Arc};
 
 use gateherald_model::{
     injection::{Decision, Knowledge, Lookup, Outcome, decide, lookup},
-    labels::Rules,
-    metadata::OwnerReference,
-    owner::Gateway,
+    owner::{Gateway, GatewayReference},
     patch,
+    rules::Rules,
 };
 use tokio::{
     sync::watch,
@@ -28,9 +27,10 @@ const WARNING_CHARS: usize = 120;
 
 /// Asks the API server for one Gateway.
 pub trait Ask: Send + Sync + 'static {
-    /// The Gateway of this name now; `None` when there is none; the error is for people.
+    /// The Gateway of this name now, reduced to what `rules` are about; `None` when there is none; the error is for people.
     fn ask(
         &self,
+        rules: &Rules,
         namespace: &str,
         name: &str,
     ) -> impl Future<Output = Result<Option<Gateway>, String>> + Send;
@@ -40,7 +40,7 @@ pub trait Ask: Send + Sync + 'static {
 #[derive(Debug)]
 pub struct Handler<A> {
     /// Which labels.
-    pub rules: Rules,
+    pub rules: watch::Receiver<Arc<Rules>>,
     /// The Gateways that are known.
     pub gateways: Arc<Gateways>,
     /// Whether `gateways` has been complete once.
@@ -67,35 +67,37 @@ enum Found {
 impl<A: Ask> Handler<A> {
     /// Answers a review.
     pub async fn answer(&self, review: &Review<'_>, budget: Budget) -> Result<Vec<u8>, NotSynced> {
-        let (gateway, found) = match lookup(&review.service) {
-            Lookup::NoOwner => (None, Found::Missing),
-            Lookup::OptedOut(owner) => (Some(owner.name.as_str()), Found::Missing),
-            Lookup::Gateway(owner) => (Some(owner.name.as_str()), self.find(review, owner, budget).await?),
+        let rules = Arc::clone(&self.rules.borrow());
+        let (gateway, found) = match lookup(&rules, &review.service) {
+            Lookup::NoOwner(_) => (None, Found::Missing),
+            Lookup::OptedOut(gateway) => (Some(gateway), Found::Missing),
+            Lookup::Gateway(gateway) => (Some(gateway), self.find(&rules, gateway, budget).await?),
         };
         let (known, error) = match &found {
             Found::Gateway(gateway) => (Knowledge::Exists(gateway), None),
             Found::Missing => (Knowledge::Missing, None),
             Found::Failed(reason) => (Knowledge::Unknown, Some(&**reason)),
         };
-        let decision = decide(&self.rules, &review.service, review.old.as_ref(), known);
+        let decision = decide(&rules, &review.service, review.old.as_ref(), known);
         Ok(self.conclude(&Conclusion { review, gateway, decision: &decision, error }, budget))
     }
 
     async fn find(
         &self,
-        review: &Review<'_>,
-        owner: &OwnerReference,
+        rules: &Rules,
+        reference: GatewayReference<'_>,
         budget: Budget,
     ) -> Result<Found, NotSynced> {
+        let GatewayReference { namespace, name, uid, .. } = reference;
         self.wait_for_sync(budget).await?;
-        if let Some(gateway) = self.gateways.get(&review.namespace, &owner.name)
-            && gateway.uid == owner.uid
+        if let Some(gateway) = self.gateways.get(namespace, name)
+            && uid.is_none_or(|uid| uid == gateway.uid)
         {
             return Ok(Found::Gateway(gateway));
         }
         // Unknown, or known by another uid: the cache may lag behind a controller that was faster.
         let deadline = budget.lookup_deadline(Instant::now());
-        let asked = timeout_at(deadline, self.ask.ask(&review.namespace, &owner.name)).await;
+        let asked = timeout_at(deadline, self.ask.ask(rules, namespace, name)).await;
         let (result, found) = match asked {
             Ok(Ok(Some(gateway))) => ("found", Found::Gateway(Arc::new(gateway))),
             Ok(Ok(None)) => ("missing", Found::Missing),
@@ -130,7 +132,7 @@ impl<A: Ask> Handler<A> {
         let body = response.encode().unwrap_or_default();
         let took = budget.started.elapsed();
         self.metrics.review_ends(decision.outcome, took);
-        decision.skipped.iter().for_each(|skipped| self.metrics.skipped(skipped.reason));
+        decision.skipped().for_each(|skipped| self.metrics.skipped(skipped.reason));
         self.trail.note(conclusion, u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         body
     }
@@ -143,8 +145,9 @@ impl<A: Ask> Handler<A> {
 
 /// What the user is told when this request removed what it then got back.
 fn warning(decision: &Decision) -> Option<String> {
-    let first = decision.reinjected.first()?;
-    let others = decision.reinjected.len() - 1;
+    let mut reinjected = decision.labels.reinjected.iter().chain(&decision.annotations.reinjected);
+    let first = reinjected.next()?;
+    let others = reinjected.count();
     let more = if others > 0 { format!(" (+{others})") } else { String::new() };
     let (before, after) =
         ("Gateherald put back ", " of the Gateway; opt out: annotation gateherald.io/inject=false");

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The only code of this crate that talks to the API server.
+//! The only code of this crate that talks to the API server or reads files.
 
 pub mod gateways;
+pub mod rules;

@@ -12,6 +12,7 @@
 pub mod args;
 pub mod audit;
 pub mod budget;
+pub mod config;
 pub mod handler;
 pub mod http;
 pub mod io;

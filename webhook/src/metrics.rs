@@ -30,6 +30,15 @@ pub struct Metrics {
     lookups: Family<Labels, Counter>,
     dropped: Counter,
     connections: Gauge,
+    rules: RulesMetrics,
+}
+
+/// By the names that Prometheus has for its own configuration.
+#[derive(Clone, Debug, Default)]
+struct RulesMetrics {
+    successful: Gauge,
+    loaded_at: Gauge,
+    failures: Counter,
 }
 
 /// A review under way; counts it as long as it lives.
@@ -55,6 +64,7 @@ impl Metrics {
             lookups,
             dropped: Counter::default(),
             connections: Gauge::default(),
+            rules: RulesMetrics::register(registry),
         };
         registry.register("reviews", "Admission reviews by outcome", reviews);
         registry.register("labels_skipped", "Labels of Gateways left off Services, by reason", skipped);
@@ -109,8 +119,38 @@ impl Metrics {
         self.cached.set(i64::try_from(objects).unwrap_or(i64::MAX));
     }
 
+    pub(crate) fn rules_loaded(&self) {
+        self.rules.successful.set(1);
+        self.rules.loaded_at.set(jiff::Timestamp::now().as_second());
+    }
+
+    pub(crate) fn rules_broken(&self) {
+        self.rules.successful.set(0);
+        self.rules.failures.inc();
+    }
+
     pub(crate) fn audit_line_dropped(&self) {
         self.dropped.inc();
+    }
+}
+
+impl RulesMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.register(
+            "config_last_reload_successful",
+            "Whether the label rules are those of their file as it is now",
+            metrics.successful.clone(),
+        );
+        registry.register_with_unit(
+            "config_last_reload_success_timestamp",
+            "When the label rules were last read, since the Unix epoch",
+            Unit::Seconds,
+            metrics.loaded_at.clone(),
+        );
+        let help = "Versions of the label rules' file that could not be used";
+        registry.register("config_reload_failures", help, metrics.failures.clone());
+        metrics
     }
 }
 

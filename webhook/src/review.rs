@@ -21,8 +21,6 @@ pub struct Review<'a> {
     pub uid: Cow<'a, str>,
     /// Who writes the Service.
     pub user: Cow<'a, str>,
-    /// The Service's namespace.
-    pub namespace: Cow<'a, str>,
     /// What is done to it.
     pub operation: Verb,
     /// Whether nothing is kept.
@@ -153,25 +151,23 @@ impl<'a> Review<'a> {
         if !matches!(request.operation, Verb::Create | Verb::Update) {
             return Err(ReviewError::Verb(request.operation));
         }
+        let mut service = request.object.ok_or(ReviewError::NoObject)?.metadata;
+        // The object's own may be empty; the request's is what the API server authorized.
+        service.namespace.replace_range(.., &request.namespace);
         Ok(Self {
             uid: request.uid,
             user: request.user_info.username,
-            namespace: request.namespace,
             operation: request.operation,
             dry_run: request.dry_run.unwrap_or_default(),
-            service: request.object.ok_or(ReviewError::NoObject)?.metadata,
+            service,
             old: request.old_object.map(|object| object.metadata),
         })
     }
 
     /// `namespace/name` for people; a name that the API server has yet to generate ends in `*`.
     pub fn service_name(&self) -> String {
-        let Metadata { name, generate_name, .. } = &self.service;
-        if name.is_empty() {
-            format!("{}/{generate_name}*", self.namespace)
-        } else {
-            format!("{}/{name}", self.namespace)
-        }
+        let Metadata { namespace, name, generate_name, .. } = &self.service;
+        if name.is_empty() { format!("{namespace}/{generate_name}*") } else { format!("{namespace}/{name}") }
     }
 }
 

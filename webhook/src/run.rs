@@ -7,7 +7,6 @@ use gateherald_certs::{
     keeper::{self, Names},
     metrics::Metrics as CertMetrics,
 };
-use gateherald_model::labels::Rules;
 use gateherald_runtime::{
     admin,
     kubernetes::{self, ClientOptions},
@@ -23,9 +22,13 @@ use tracing::info;
 use crate::{
     args::{Args, AuditArg},
     audit::Trail,
+    config::Config,
     handler::Handler,
     http::Frontend,
-    io::gateways::{Gateways, LiveLookup, Watch},
+    io::{
+        gateways::{Gateways, LiveLookup, Watch},
+        rules::RulesFile,
+    },
     metrics::Metrics,
     server::{self, LINGER, Server},
 };
@@ -48,32 +51,30 @@ const CLIENT: ClientOptions = ClientOptions {
 
 /// Runs until a signal, or until a task dies.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let Args { listen, admin_listen, namespace, service_name, webhook_configuration, .. } = args;
-    let signals = Signals::install()?;
-    let (listener, admin_listener) = (server::bind(listen).await?, admin::bind(admin_listen).await?);
-    let client = kubernetes::client(&args.kube, CLIENT).await?;
-    info!(version = VERSION, %listen, %admin_listen, namespace, "starting");
-
     let (mut tasks, mut board, shutdown) = (Tasks::default(), Board::default(), Shutdown::default());
     let mut registry = Registry::default();
     process::register(&mut registry, "gateherald_webhook", VERSION);
     let own = registry.sub_registry_with_prefix("gateherald_webhook");
     let (metrics, cert_metrics) = (Metrics::register(own), CertMetrics::register(own));
 
-    let names = Names {
-        namespace,
-        service: service_name,
-        secret: args.ca_secret,
-        owner: args.owner_configmap,
-        configuration: webhook_configuration,
-        entry: ENTRY.into(),
-    };
-    let resolver = keeper::spawn(&mut tasks, &client, &names, &mut board, cert_metrics, &shutdown);
+    let signals = Signals::install()?;
+    let rules_file = RulesFile::open(args.label_rules.clone(), metrics.clone()).await?;
+    let listener = server::bind(args.listen).await?;
+    let admin_listener = admin::bind(args.admin_listen).await?;
+    let client = kubernetes::client(&args.kube, CLIENT).await?;
+
+    let in_force = watch::Sender::new(Arc::clone(&rules_file.rules().borrow()));
+    let rules = in_force.subscribe();
+    let args = Arc::new(args);
+    let config = Config { args: Arc::clone(&args), rules: rules.clone(), problem: rules_file.problem() };
+    info!(version = VERSION, config = config.show()?, "starting");
+
+    let resolver = keeper::spawn(&mut tasks, &client, &names(&args), &mut board, cert_metrics, &shutdown);
 
     let (gateways, synced) = (Arc::new(Gateways::default()), watch::Sender::new(false));
     let (trail, lines) = Trail::new(args.audit == AuditArg::All, metrics.clone());
     let handler = Handler {
-        rules: Rules::default(),
+        rules,
         gateways: Arc::clone(&gateways),
         synced: synced.subscribe(),
         ask: LiveLookup::new(client.clone()),
@@ -81,14 +82,28 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         metrics: metrics.clone(),
     };
     let handle = board.part("gateways", "the first list is under way");
-    let watch = Watch { gateways, synced, handle, metrics: metrics.clone() };
+    let wanted = rules_file.rules();
+    let watch = Watch { gateways, synced, wanted, in_force, handle, metrics: metrics.clone() };
+    tasks.spawn("label rules", rules_file.run(shutdown.clone()));
     tasks.spawn("gateways", watch.run(client, shutdown.clone()));
     tasks.spawn("audit", lines.write_to(tokio::io::stdout()));
     let server = Server::new(Frontend::new(handler, shutdown.clone()), resolver, metrics, shutdown.clone())?;
     tasks.spawn("admission", server.run(listener));
-    tasks.spawn("admin", admin::serve(admin_listener, board, registry, shutdown.clone()));
+    tasks.spawn("admin", admin::serve(admin_listener, board, registry, config.routes(), shutdown.clone()));
 
     tasks.run(signals, shutdown, Grace { drain: DRAIN, stop: LINGER * 2 }).await?;
     info!("stopped");
     Ok(())
+}
+
+/// The objects that certificates live in and are made for.
+fn names(args: &Args) -> Names {
+    Names {
+        namespace: args.namespace.clone(),
+        service: args.service_name.clone(),
+        secret: args.ca_secret.clone(),
+        owner: args.owner_configmap.clone(),
+        configuration: args.webhook_configuration.clone(),
+        entry: ENTRY.into(),
+    }
 }

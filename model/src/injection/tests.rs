@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 use super::*;
-use crate::owner::INJECT_LABELS;
+use crate::{
+    alignment::Removed,
+    memory::{self, INJECTED_ANNOTATIONS, INJECTED_LABELS},
+    metadata::OwnerReference,
+    owner::INJECT_LABELS,
+};
 
 mod properties;
 
@@ -37,25 +42,28 @@ fn service(has: &[(&str, &str)], remembers: &[(&str, &str)]) -> Metadata {
 /// The Service as the patch leaves it.
 fn applied(service: &Metadata, decision: &Decision) -> Metadata {
     let mut after = service.clone();
-    after.labels.extend(decision.injected.clone());
-    after.labels.extend(decision.updated.clone());
-    for removed in &decision.removed {
-        after.labels.remove(&removed.key).unwrap();
-    }
-    match &decision.memory {
-        MemoryChange::Keep => {}
-        MemoryChange::Write(text) => {
-            after.annotations.insert(INJECTED_LABELS.into(), text.clone());
+    for (map, changes) in
+        [(&mut after.labels, &decision.labels), (&mut after.annotations, &decision.annotations)]
+    {
+        map.extend(changes.injected.clone());
+        map.extend(changes.updated.clone());
+        for removed in &changes.removed {
+            map.remove(&removed.key).unwrap();
         }
-        MemoryChange::Remove => {
-            after.annotations.remove(INJECTED_LABELS).unwrap();
+    }
+    for (key, changes) in [(INJECTED_LABELS, &decision.labels), (INJECTED_ANNOTATIONS, &decision.annotations)]
+    {
+        match &changes.memory {
+            MemoryChange::Keep => {}
+            MemoryChange::Write(text) => drop(after.annotations.insert(key.into(), text.clone())),
+            MemoryChange::Remove => drop(after.annotations.remove(key).unwrap()),
         }
     }
     after
 }
 
 fn skipped(decision: &Decision) -> Vec<(&str, &str)> {
-    decision.skipped.iter().map(|skipped| (skipped.key.as_str(), skipped.reason.name())).collect()
+    decision.skipped().map(|skipped| (skipped.key.as_str(), skipped.reason.name())).collect()
 }
 
 type Pairs = &'static [(&'static str, &'static str)];
@@ -101,12 +109,10 @@ fn a_memory_that_ends_is_not_revived_by_the_previous_object() {
     new.annotations.insert(INJECTED_LABELS.into(), "{\"x\":\"1\"}".into());
     let gateway = gateway(&[]);
     let decision = decide(&Rules::default(), &new, Some(&old), Knowledge::Exists(&gateway));
-    assert_eq!(decision.memory, MemoryChange::Write("{}".into()));
+    assert_eq!(decision.labels.memory, MemoryChange::Write("{}".into()));
     let after = applied(&new, &decision);
-    assert_eq!(
-        decide(&Rules::default(), &after, Some(&old), Knowledge::Exists(&gateway)),
-        Decision::untouched(Outcome::Unchanged)
-    );
+    let again = decide(&Rules::default(), &after, Some(&old), Knowledge::Exists(&gateway));
+    assert_eq!(again, Decision::untouched(Outcome::Unchanged));
 }
 
 #[test]
@@ -118,7 +124,7 @@ fn every_key_left_out_has_its_reason() {
     let before = service(&[("b", "9")], &[]);
     let decision = decide(&Rules::default(), &before, None, Knowledge::Exists(&gateway));
     assert_eq!(skipped(&decision), [("b", "already-set"), ("c", "narrowed"), ("helm.sh/chart", "denied")]);
-    assert_eq!(decision.injected, labels(&[("a", "1")]));
+    assert_eq!(decision.labels.injected, labels(&[("a", "1")]));
 }
 
 #[test]
@@ -151,7 +157,10 @@ fn a_gateway_that_opts_out_takes_its_labels_back() {
     let gateway = Gateway { inject: Some("false".into()), ..gateway(&[("a", "1"), ("b", "2")]) };
     let decision = decide(&Rules::default(), &before, None, Knowledge::Exists(&gateway));
     assert_eq!(decision.outcome, Outcome::OptedOut);
-    assert_eq!(decision.removed, [Removed { key: "a".into(), reason: RemovalReason::GatewayOptedOut }]);
+    assert_eq!(
+        decision.labels.removed,
+        [Removed { key: "a".into(), reason: RemovalReason::GatewayOptedOut }]
+    );
     assert_eq!(applied(&before, &decision), service(&[("b", "9")], &[]));
 }
 
@@ -161,7 +170,7 @@ fn a_removal_says_why() {
     let gateway = Gateway { inject_labels: Some("x".into()), ..gateway(&[("a", "1")]) };
     let decision = decide(&Rules::default(), &before, None, Knowledge::Exists(&gateway));
     let reasons: Vec<_> =
-        decision.removed.iter().map(|removed| (removed.key.as_str(), removed.reason)).collect();
+        decision.labels.removed.iter().map(|removed| (removed.key.as_str(), removed.reason)).collect();
     assert_eq!(reasons, [("a", RemovalReason::Rejected), ("b", RemovalReason::GatewayLacks)]);
 }
 
@@ -169,10 +178,12 @@ fn a_removal_says_why() {
 fn a_service_that_opts_out_keeps_its_labels_and_is_forgotten() {
     let mut before = service(&[("a", "1")], &[("a", "1")]);
     before.annotations.insert(INJECT.into(), "false".into());
-    assert_eq!(lookup(&before), Lookup::OptedOut(&owner()));
+    assert!(
+        matches!(lookup(&Rules::default(), &before), Lookup::OptedOut(gateway) if gateway.name == "cd-arp-gw")
+    );
     let decision = decide(&Rules::default(), &before, Some(&before), Knowledge::Unknown);
     assert_eq!(decision.outcome, Outcome::OptedOut);
-    assert!(!decision.changes_labels());
+    assert!(!decision.labels.entries());
     let after = applied(&before, &decision);
     assert_eq!(after.annotations.keys().collect::<Vec<_>>(), [INJECT]);
     let again = decide(&Rules::default(), &after, Some(&before), Knowledge::Unknown);
@@ -195,7 +206,7 @@ fn a_label_that_the_request_removes_comes_back_and_is_named() {
     // A controller that replaces the maps drops label and memory alike.
     for new in [service(&[], &[("a", "1")]), service(&[], &[])] {
         let decision = decide(&Rules::default(), &new, Some(&old), Knowledge::Exists(&gateway));
-        assert_eq!(decision.reinjected, ["a"]);
+        assert_eq!(decision.labels.reinjected, ["a"]);
         let expected = service(&[("a", "1"), ("new", "2")], &[("a", "1"), ("new", "2")]);
         assert_eq!(applied(&new, &decision), expected);
     }
@@ -240,7 +251,99 @@ fn a_gateway_is_reduced_to_what_decides() {
         inject_labels: Some("a".into()),
         ..gateway(&[("a", "1")])
     };
-    assert_eq!(Gateway::from(metadata), expected);
+    assert_eq!(Gateway::reduce(metadata.clone(), |_| false), expected);
+    let annotations = labels(&[("other", "x")]);
+    assert_eq!(Gateway::reduce(metadata, |key| key == "other"), Gateway { annotations, ..expected });
+}
+
+fn rules(text: &str) -> Rules {
+    Rules::parse(&format!("apiVersion: config.gateherald.io/v1alpha1\nkind: LabelRules\n{text}")).unwrap()
+}
+
+#[test]
+fn annotations_follow_an_explicit_list_and_are_remembered_apart() {
+    let gateway = Gateway {
+        annotations: labels(&[
+            ("example.com/cost", "7"),
+            ("lbipam.cilium.io/ips", "192.0.2.1"),
+            ("argocd.argoproj.io/tracking-id", "x"),
+            ("other", "1"),
+        ]),
+        ..gateway(&[("a", "1")])
+    };
+    let decide =
+        |rules: &Rules, service: &Metadata| decide(rules, service, None, Knowledge::Exists(&gateway));
+    let before = service(&[], &[]);
+    assert!(!decide(&Rules::default(), &before).annotations.any());
+
+    let decision = decide(&rules("annotations: {include: ['*']}"), &before);
+    assert_eq!(decision.annotations.injected, labels(&[("example.com/cost", "7"), ("other", "1")]));
+    let by_name =
+        [("argocd.argoproj.io/tracking-id", "not-by-wildcard"), ("lbipam.cilium.io/ips", "not-by-wildcard")];
+    assert_eq!(skipped(&decision), by_name);
+    let after = applied(&before, &decision);
+    assert_eq!(after.annotations[INJECTED_LABELS], r#"{"a":"1"}"#);
+    assert_eq!(after.annotations[INJECTED_ANNOTATIONS], r#"{"example.com/cost":"7","other":"1"}"#);
+
+    // The list shrinks: what is no longer on it goes, and one that must be named is named.
+    let narrower = rules("annotations: {include: [example.com/*, lbipam.cilium.io/ips]}");
+    let decision = decide(&narrower, &after);
+    assert_eq!(decision.annotations.injected, labels(&[("lbipam.cilium.io/ips", "192.0.2.1")]));
+    assert_eq!(
+        decision.annotations.removed,
+        [Removed { key: "other".into(), reason: RemovalReason::Rejected }]
+    );
+    // The user's own stays the user's.
+    let mut own = after.clone();
+    own.annotations.insert("example.com/cost".into(), "8".into());
+    let decision = decide(&narrower, &own);
+    assert_eq!(skipped(&decision), [("example.com/cost", "already-set")]);
+    assert!(!applied(&own, &decision).annotations[INJECTED_ANNOTATIONS].contains("cost"));
+}
+
+#[test]
+fn a_forged_memory_cannot_take_our_own_annotations_away() {
+    let mut before = service(&[("a", "1")], &[("a", "1")]);
+    let text = before.annotations[INJECTED_LABELS].clone();
+    before
+        .annotations
+        .insert(INJECTED_ANNOTATIONS.into(), memory::write(&labels(&[(INJECTED_LABELS, &text)])));
+    let decision = decide(&Rules::default(), &before, None, Knowledge::Exists(&gateway(&[("a", "1")])));
+    assert_eq!(applied(&before, &decision), service(&[("a", "1")], &[("a", "1")]));
+}
+
+#[test]
+fn an_administrators_rule_takes_back_what_an_earlier_one_allowed() {
+    let before = service(&[("a", "1"), ("b", "2")], &[("a", "1"), ("b", "2")]);
+    let gateway = gateway(&[("a", "1"), ("b", "2")]);
+    let decision = decide(&rules("labels: {exclude: [a]}"), &before, None, Knowledge::Exists(&gateway));
+    assert_eq!(decision.labels.removed, [Removed { key: "a".into(), reason: RemovalReason::Rejected }]);
+    assert_eq!(skipped(&decision), [("a", "excluded")]);
+    assert_eq!(applied(&before, &decision), service(&[("b", "2")], &[("b", "2")]));
+}
+
+#[test]
+fn a_service_in_the_controllers_namespace_follows_the_gateway_that_its_labels_name() {
+    let rules = rules("extractors: [{preset: envoy-gateway}]");
+    let pair = [
+        ("gateway.envoyproxy.io/owning-gateway-name", "cd-arp-gw"),
+        ("gateway.envoyproxy.io/owning-gateway-namespace", "prod"),
+    ];
+    let mut before = Metadata { owner_references: vec![], ..service(&pair, &[]) };
+    before.namespace = "envoy-gateway-system".into();
+    let Lookup::Gateway(found) = lookup(&rules, &before) else { panic!("no Gateway") };
+    assert_eq!((found.namespace, found.name, found.uid), ("prod", "cd-arp-gw", None));
+    assert_eq!(found.extractor, Some("envoy-gateway"));
+    let gateway = gateway(&[("a", "1")]);
+    let decision = decide(&rules, &before, None, Knowledge::Exists(&gateway));
+    assert_eq!(decision.labels.injected, labels(&[("a", "1")]));
+    // Anybody may label a Service so elsewhere.
+    before.namespace = "elsewhere".into();
+    let decision = decide(&rules, &before, None, Knowledge::Exists(&gateway));
+    assert_eq!((decision.outcome, decision.changes()), (Outcome::NoOwner, false));
+    assert_eq!(skipped(&decision), [("gateway.envoyproxy.io/owning-gateway-name", "untrusted-namespace")]);
+    // And without the preset nobody reads them.
+    assert_eq!(lookup(&Rules::default(), &before), Lookup::NoOwner(None));
 }
 
 #[test]

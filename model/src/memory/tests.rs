@@ -15,7 +15,7 @@ fn what_is_written_is_sorted_and_reads_back() {
     let memory = labels(&[("b/\"q\"", "2"), ("a", "1")]);
     let text = write(&memory);
     assert_eq!(text, r#"{"a":"1","b/\"q\"":"2"}"#);
-    assert_eq!(read(&with(Some(&text))), Some(Ok(memory)));
+    assert_eq!(read(INJECTED_LABELS, &with(Some(&text))), Some(Ok(memory)));
 }
 
 #[test]
@@ -32,7 +32,7 @@ fn the_old_memory_counts_only_when_the_new_object_has_none_that_can_be_read() {
         (Some("{}".into()), json(&two), (LabelMap::new(), None)),
         (None, None, (LabelMap::new(), None)),
     ] {
-        let found = recall(&with(new.as_deref()), Some(&with(old.as_deref())));
+        let found = recall(INJECTED_LABELS, &with(new.as_deref()), Some(&with(old.as_deref())));
         assert_eq!(found, expected, "{new:?} {old:?}");
     }
 }

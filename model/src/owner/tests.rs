@@ -11,7 +11,7 @@ fn reference(api_version: &str, kind: &str, uid: &str, controller: Option<bool>)
     }
 }
 
-fn uid_found(references: Vec<OwnerReference>) -> Option<String> {
+fn owner_uid(references: Vec<OwnerReference>) -> Option<String> {
     let service = Metadata { owner_references: references, ..Metadata::default() };
     gateway_reference(&service).map(|owner| owner.uid.clone())
 }
@@ -30,7 +30,7 @@ fn only_a_gateway_of_the_group_owns() {
         ("v1", "Gateway", false),
         ("", "", false),
     ] {
-        let found = uid_found(vec![reference(api_version, kind, "u", Some(true))]);
+        let found = owner_uid(vec![reference(api_version, kind, "u", Some(true))]);
         assert_eq!(found.is_some(), owns, "{api_version} {kind}");
     }
 }
@@ -39,8 +39,8 @@ fn only_a_gateway_of_the_group_owns() {
 fn of_several_gateways_the_managing_controller_owns_else_the_first() {
     let group = "gateway.networking.k8s.io/v1";
     let plain = |uid| reference(group, "Gateway", uid, None);
-    assert_eq!(uid_found(vec![plain("a"), plain("b")]).unwrap(), "a");
+    assert_eq!(owner_uid(vec![plain("a"), plain("b")]).unwrap(), "a");
     let managing = reference(group, "Gateway", "b", Some(true));
-    assert_eq!(uid_found(vec![plain("a"), managing]).unwrap(), "b");
-    assert_eq!(uid_found(vec![]), None);
+    assert_eq!(owner_uid(vec![plain("a"), managing]).unwrap(), "b");
+    assert_eq!(owner_uid(vec![]), None);
 }

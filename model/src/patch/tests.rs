@@ -2,7 +2,10 @@
 use serde_json::json;
 
 use super::*;
-use crate::injection::{Outcome, RemovalReason, Removed};
+use crate::{
+    alignment::{RemovalReason, Removed},
+    injection::Outcome,
+};
 
 fn labels(pairs: &[(&str, &str)]) -> LabelMap {
     pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
@@ -10,11 +13,12 @@ fn labels(pairs: &[(&str, &str)]) -> LabelMap {
 
 #[test]
 fn an_absent_map_is_added_as_a_whole() {
-    let decision = Decision {
+    let changes = Changes {
         injected: labels(&[("a/b", "1")]),
         memory: MemoryChange::Write("{}".into()),
-        ..Decision::untouched(Outcome::Injected)
+        ..Changes::default()
     };
+    let decision = Decision { labels: changes, ..Decision::untouched(Outcome::Injected) };
     let patch = serde_json::to_value(operations(&Metadata::default(), &decision)).unwrap();
     let expected = json!([
         {"op": "add", "path": "/metadata/labels", "value": {"a/b": "1"}},
@@ -26,13 +30,14 @@ fn an_absent_map_is_added_as_a_whole() {
 #[test]
 fn entries_of_a_map_are_added_and_removed_one_by_one_with_escaped_keys() {
     let service = Metadata { labels: labels(&[("x", "y"), ("o/~p", "1")]), ..Metadata::default() };
-    let decision = Decision {
+    let changes = Changes {
         injected: labels(&[("a/~b", "1")]),
         updated: labels(&[("x", "z")]),
         removed: vec![Removed { key: "o/~p".into(), reason: RemovalReason::GatewayLacks }],
         memory: MemoryChange::Remove,
-        ..Decision::untouched(Outcome::Injected)
+        ..Changes::default()
     };
+    let decision = Decision { labels: changes, ..Decision::untouched(Outcome::Injected) };
     let patch = serde_json::to_value(operations(&service, &decision)).unwrap();
     let expected = json!([
         {"op": "add", "path": "/metadata/labels/a~1~0b", "value": "1"},

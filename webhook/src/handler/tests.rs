@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-use gateherald_model::injection::Outcome;
+use gateherald_model::{alignment::Changes, injection::Outcome};
 
 use super::*;
 
 fn reinjected(keys: &[&str]) -> Option<String> {
     let reinjected = keys.iter().map(|key| (*key).to_owned()).collect();
-    warning(&Decision { reinjected, ..Decision::untouched(Outcome::Injected) })
+    let labels = Changes { reinjected, ..Changes::default() };
+    warning(&Decision { labels, ..Decision::untouched(Outcome::Injected) })
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::{collections::HashMap, convert::Infallible, future::pending};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use gateherald_model::{labels::Rules, owner::Gateway};
+use gateherald_model::{owner::Gateway, rules::Rules};
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use serde_json::{Value, from_slice, json};
 use tokio::sync::watch;
@@ -28,7 +28,7 @@ enum Api {
 }
 
 impl Ask for Api {
-    async fn ask(&self, _: &str, _: &str) -> Result<Option<Gateway>, String> {
+    async fn ask(&self, _: &Rules, _: &str, _: &str) -> Result<Option<Gateway>, String> {
         match self {
             Self::Has(gateway) => Ok(Some(gateway.clone())),
             Self::HasNone => Ok(None),
@@ -61,8 +61,8 @@ fn bench(cached: Option<Gateway>, api: Api) -> Bench {
     gateways.replace(HashMap::from([("prod".to_owned(), named.into_iter().collect())]));
     let synced = watch::Sender::new(true);
     let shutdown = Shutdown::default();
-    let handler =
-        Handler { rules: Rules::default(), gateways, synced: synced.subscribe(), ask: api, trail, metrics };
+    let rules = watch::Sender::new(Arc::new(Rules::default())).subscribe();
+    let handler = Handler { rules, gateways, synced: synced.subscribe(), ask: api, trail, metrics };
     Bench { frontend: Frontend::new(handler, shutdown.clone()), synced, shutdown, registry, lines }
 }
 
@@ -141,7 +141,7 @@ async fn a_created_service_gets_its_gateways_labels_and_an_audit_line() {
     let after = patched(&object, &response);
     assert_eq!(after["metadata"]["labels"], json!({ "mdhlabs-arp": "enable", "own": "1" }));
     let expected = json!({
-        "outcome": "injected", "gateway": "cd-arp-gw", "injected": "mdhlabs-arp", "skipped": "helm.sh/chart=denied",
+        "outcome": "injected", "gateway": "prod/cd-arp-gw", "injected": "mdhlabs-arp", "skipped": "helm.sh/chart=denied",
     });
     assert_eq!(response["auditAnnotations"], expected);
     assert_eq!(response["warnings"], Value::Null);

@@ -12,6 +12,7 @@ use futures::StreamExt;
 use gateherald_model::{
     metadata::Metadata,
     owner::{GATEWAY_GROUP, GATEWAY_KIND, GATEWAY_RESOURCE, Gateway},
+    rules::Rules,
 };
 use gateherald_runtime::{
     backoff::Backoff,
@@ -68,13 +69,24 @@ impl Gateways {
     }
 }
 
-/// Fills [`Gateways`].
+/// A list under way, and what decides which part of a Gateway is kept.
+#[derive(Debug, Default)]
+struct Listing {
+    rules: Arc<Rules>,
+    gateways: ByNamespace,
+}
+
+/// Fills [`Gateways`], and puts new rules in force once it holds what they are about.
 #[derive(Debug)]
 pub struct Watch {
     /// What is filled.
     pub gateways: Arc<Gateways>,
     /// Set once the first list is complete.
     pub synced: watch::Sender<bool>,
+    /// The rules as the administrator wants them.
+    pub wanted: watch::Receiver<Arc<Rules>>,
+    /// The rules that decide.
+    pub in_force: watch::Sender<Arc<Rules>>,
     /// The readiness part.
     pub handle: Handle,
     /// For the number of objects.
@@ -83,14 +95,29 @@ pub struct Watch {
 
 impl Watch {
     /// Watches until the process stops.
-    pub async fn run(self, client: Client, shutdown: Shutdown) -> TaskResult {
+    pub async fn run(mut self, client: Client, shutdown: Shutdown) -> TaskResult {
         let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(client, &resource());
-        let mut events = pin!(watcher(api, watcher::Config::default()).backoff(Backoff::default()));
-        let mut listing = ByNamespace::new();
         let mut trouble = Trouble::new("gateways");
         loop {
+            let rules = Arc::clone(&self.wanted.borrow_and_update());
             tokio::select! {
                 () = shutdown.stopping() => return Ok(()),
+                outgrown = self.watch(&api, rules, &mut trouble) => outgrown?,
+            }
+        }
+    }
+
+    /// Watches until rules come that are about annotations which were not kept.
+    async fn watch(
+        &mut self,
+        api: &Api<PartialObjectMeta<DynamicObject>>,
+        rules: Arc<Rules>,
+        trouble: &mut Trouble,
+    ) -> TaskResult {
+        let mut events = pin!(watcher(api.clone(), watcher::Config::default()).backoff(Backoff::default()));
+        let mut listing = Listing { rules, gateways: ByNamespace::new() };
+        loop {
+            tokio::select! {
                 event = events.next() => match event {
                     Some(Ok(event)) => {
                         if matches!(event, Event::InitDone) {
@@ -98,23 +125,35 @@ impl Watch {
                         }
                         self.see(event, &mut listing);
                     }
-                    Some(Err(error)) => self.failed(&error, &mut trouble),
+                    Some(Err(error)) => self.failed(&error, trouble),
                     None => bail!("the watch of {GATEWAY_RESOURCE} ended"),
                 },
+                changed = self.wanted.changed() => {
+                    changed?;
+                    if self.wanted.borrow().annotations != listing.rules.annotations {
+                        return Ok(());
+                    }
+                    listing.rules = Arc::clone(&self.wanted.borrow_and_update());
+                    if *self.synced.borrow() {
+                        self.in_force.send_replace(Arc::clone(&listing.rules));
+                    }
+                }
             }
         }
     }
 
-    fn see(&self, event: Event<PartialObjectMeta<DynamicObject>>, listing: &mut ByNamespace) {
+    fn see(&self, event: Event<PartialObjectMeta<DynamicObject>>, listing: &mut Listing) {
+        let Listing { rules, gateways } = listing;
         match event {
-            Event::Init => return listing.clear(),
-            Event::InitApply(object) => return insert(listing, object),
+            Event::Init => return gateways.clear(),
+            Event::InitApply(object) => return insert(gateways, object, rules),
             Event::InitDone => {
-                self.gateways.replace(std::mem::take(listing));
+                self.gateways.replace(std::mem::take(gateways));
+                self.in_force.send_replace(Arc::clone(rules));
                 self.synced.send_replace(true);
                 self.handle.ready();
             }
-            Event::Apply(object) => self.gateways.change(|known| insert(known, object)),
+            Event::Apply(object) => self.gateways.change(|known| insert(known, object, rules)),
             Event::Delete(object) => self.gateways.change(|known| remove(known, object)),
         }
         self.metrics.cached(self.gateways.len());
@@ -151,11 +190,11 @@ impl LiveLookup {
 }
 
 impl Ask for LiveLookup {
-    async fn ask(&self, namespace: &str, name: &str) -> Result<Option<Gateway>, String> {
+    async fn ask(&self, rules: &Rules, namespace: &str, name: &str) -> Result<Option<Gateway>, String> {
         let api: Api<PartialObjectMeta<DynamicObject>> =
             Api::namespaced_with(self.client.clone(), namespace, &self.resource);
         let found = api.get_opt(name).await.map_err(|error| explain("get", GATEWAY_RESOURCE, &error))?;
-        Ok(found.map(|object| Metadata::from(object.metadata).into()))
+        Ok(found.map(|object| reduce(object.metadata.into(), rules)))
     }
 }
 
@@ -173,10 +212,14 @@ fn is_missing(error: &watcher::Error) -> bool {
     }
 }
 
-fn insert(gateways: &mut ByNamespace, object: PartialObjectMeta<DynamicObject>) {
+fn reduce(metadata: Metadata, rules: &Rules) -> Gateway {
+    Gateway::reduce(metadata, |annotation| rules.annotations.mention(annotation))
+}
+
+fn insert(gateways: &mut ByNamespace, object: PartialObjectMeta<DynamicObject>, rules: &Rules) {
     let mut metadata = Metadata::from(object.metadata);
     let (namespace, name) = (std::mem::take(&mut metadata.namespace), std::mem::take(&mut metadata.name));
-    gateways.entry(namespace).or_default().insert(name, Arc::new(metadata.into()));
+    gateways.entry(namespace).or_default().insert(name, Arc::new(reduce(metadata, rules)));
 }
 
 fn remove(gateways: &mut ByNamespace, object: PartialObjectMeta<DynamicObject>) {

@@ -2,7 +2,7 @@
 //! Real connections over loopback: TLS, ALPN, slow and resting clients, the end.
 
 use gateherald_certs::authority::Authority;
-use gateherald_model::{labels::Rules, owner::Gateway};
+use gateherald_model::{owner::Gateway, rules::Rules};
 use jiff::Timestamp;
 use prometheus_client::registry::Registry;
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
@@ -24,7 +24,7 @@ const REVIEW: &str = r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionRev
 struct NoApi;
 
 impl Ask for NoApi {
-    async fn ask(&self, _: &str, _: &str) -> Result<Option<Gateway>, String> {
+    async fn ask(&self, _: &Rules, _: &str, _: &str) -> Result<Option<Gateway>, String> {
         Ok(None)
     }
 }
@@ -48,7 +48,7 @@ async fn bench() -> Bench {
     let (_, synced) = watch::channel(true);
     let (trail, _) = Trail::new(false, metrics.clone());
     let handler = Handler {
-        rules: Rules::default(),
+        rules: watch::Sender::default().subscribe(),
         gateways: Arc::default(),
         synced,
         ask: NoApi,

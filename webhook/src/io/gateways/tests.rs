@@ -20,6 +20,8 @@ fn watch() -> (Watch, Board) {
     let watch = Watch {
         gateways: Arc::default(),
         synced: watch::Sender::new(false),
+        wanted: watch::Sender::default().subscribe(),
+        in_force: watch::Sender::default(),
         handle: board.part("gateways", "the first list is under way"),
         metrics: Metrics::register(&mut Registry::default()),
     };
@@ -33,7 +35,7 @@ fn uid(watch: &Watch, namespace: &str, name: &str) -> Option<String> {
 #[test]
 fn a_list_counts_when_it_is_complete_and_replaces_what_was_known() {
     let (watch, board) = watch();
-    let mut listing = ByNamespace::new();
+    let mut listing = Listing::default();
     watch.see(Event::Init, &mut listing);
     watch.see(Event::InitApply(object("a", "one", "1")), &mut listing);
     assert!(!*watch.synced.borrow() && uid(&watch, "a", "one").is_none());
@@ -54,7 +56,7 @@ fn a_list_counts_when_it_is_complete_and_replaces_what_was_known() {
 #[test]
 fn single_events_change_single_gateways() {
     let (watch, _board) = watch();
-    let mut listing = ByNamespace::new();
+    let mut listing = Listing::default();
     for event in [
         Event::Apply(object("a", "one", "1")),
         Event::Apply(object("b", "one", "2")),
@@ -67,6 +69,23 @@ fn single_events_change_single_gateways() {
     assert_eq!(uid(&watch, "a", "one").unwrap(), "3");
     assert_eq!(uid(&watch, "b", "one"), None);
     assert_eq!(watch.gateways.len(), 1);
+}
+
+#[test]
+fn of_annotations_only_those_that_the_rules_mention_are_kept() {
+    let (watch, _board) = watch();
+    let text = "apiVersion: config.gateherald.io/v1alpha1\nkind: LabelRules\nannotations: {include: [kept]}";
+    let rules = Arc::new(Rules::parse(text).unwrap());
+    let mut listing = Listing { rules: Arc::clone(&rules), ..Listing::default() };
+    let mut listed = object("a", "one", "1");
+    let annotation = |key: &str| (key.to_owned(), "x".repeat(100_000));
+    listed.metadata.annotations = Some([annotation("kept"), annotation("last-applied")].into());
+    watch.see(Event::InitApply(listed), &mut listing);
+    watch.see(Event::InitDone, &mut listing);
+    let gateway = watch.gateways.get("a", "one").unwrap();
+    assert_eq!(gateway.annotations.keys().collect::<Vec<_>>(), ["kept"]);
+    // From then on the rules decide.
+    assert_eq!(*watch.in_force.borrow(), rules);
 }
 
 fn refused(code: u16) -> watcher::Error {
@@ -85,7 +104,7 @@ fn a_watch_that_fails_says_why_and_keeps_what_it_knows() {
     assert_eq!(reason(&board), "waiting for the Gateway API CRDs (gateways.gateway.networking.k8s.io)");
     watch.failed(&refused(403), &mut trouble);
     assert_eq!(reason(&board), "RBAC does not allow to list gateways.gateway.networking.k8s.io: no");
-    watch.see(Event::InitDone, &mut ByNamespace::new());
+    watch.see(Event::InitDone, &mut Listing::default());
     watch.failed(&refused(500), &mut trouble);
     assert_eq!(reason(&board), "");
 }
