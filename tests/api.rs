@@ -3,5 +3,7 @@
 
 mod api_lab;
 mod api_metrics;
+mod api_operations;
+mod api_rules;
 mod api_webhook;
 mod api_webhook_faults;

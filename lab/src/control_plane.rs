@@ -202,6 +202,16 @@ impl ControlPlane {
         success("kubectl", args, &self.tool(Program::Kubectl, args, None).await?)
     }
 
+    /// Runs kubectl as an administrator and returns what it wrote to standard error: warnings of the API server.
+    ///
+    /// # Errors
+    /// With the same, when it fails.
+    pub async fn kubectl_warnings(&self, args: &[&str]) -> anyhow::Result<String> {
+        let output = self.tool(Program::Kubectl, args, None).await?;
+        success("kubectl", args, &output)?;
+        Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
     /// Applies YAML, server-side, as the user `lab` of field managers.
     ///
     /// # Errors

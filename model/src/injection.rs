@@ -214,7 +214,7 @@ fn wanted_annotations<'a>(rules: &Rules, gateway: &'a Gateway) -> Wanted<'a> {
     wanted
 }
 
-fn wanted<'a>(entries: &'a LabelMap, rejects: impl Fn(&str, &str) -> Option<SkipReason>) -> Wanted<'a> {
+fn wanted(entries: &LabelMap, rejects: impl Fn(&str, &str) -> Option<SkipReason>) -> Wanted<'_> {
     let mut wanted = Wanted::default();
     for (key, value) in entries {
         match rejects(key, value) {

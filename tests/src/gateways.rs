@@ -14,6 +14,20 @@ use serde_json::{Value, json};
 /// The annotation in which the webhook remembers what it injected.
 pub const MEMORY: &str = "gateherald.io/injected-labels";
 
+/// Runs a test in a namespace whose Services the shared webhook attends to.
+///
+/// # Errors
+/// Those of the test, and when the webhook does not start.
+pub fn with_webhook(
+    prefix: &str,
+    test: impl AsyncFnOnce(&Shop<'_>) -> anyhow::Result<()> + Send,
+) -> anyhow::Result<()> {
+    gateherald_lab::run(async |lab| {
+        lab.shared_webhook().await?;
+        test(&Shop::open(lab, prefix).await?).await
+    })
+}
+
 /// A namespace with Gateways and their Services.
 pub struct Shop<'a> {
     /// The cluster.
@@ -85,6 +99,24 @@ impl<'a> Shop<'a> {
     /// Those of the API server.
     pub async fn create(&self, name: &str, metadata: &Value) -> anyhow::Result<Service> {
         Ok(self.services().create(&PostParams::default(), &service(name, metadata)?).await?)
+    }
+
+    /// Waits for a record of this namespace's Services in the API server's own audit log.
+    ///
+    /// # Errors
+    /// When there is none within a minute.
+    pub async fn audit_record(&self, wanted: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
+        until("the API server's audit record", LONG, async || {
+            let log = std::fs::read_to_string(self.lab.control_plane().audit_log())?;
+            let parse = |line: &str| serde_json::from_str::<Value>(line).ok();
+            let ours = |record: &Value| {
+                let object = &record["objectRef"];
+                object["resource"] == "services" && object["namespace"] == self.namespace.as_str()
+            };
+            let found = log.lines().filter_map(parse).find(|record| ours(record) && wanted(record));
+            Ok(found.map_or(Look::NotYet("none".to_owned()), Look::Found))
+        })
+        .await
     }
 
     /// The namespace's Gateways.

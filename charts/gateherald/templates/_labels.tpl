@@ -17,3 +17,9 @@ app.kubernetes.io/name: gateherald
 app.kubernetes.io/instance: {{ $root.Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
+
+{{- /* The label by which an extractor of webhook.labelRules recognizes a Service. Presets: as in the webhook itself. */}}
+{{- define "gateherald.extractorLabel" -}}
+{{- $presets := dict "envoy-gateway" "gateway.envoyproxy.io/owning-gateway-name" "contour" "gateway.networking.k8s.io/gateway-name" -}}
+{{- .nameLabel | default (get $presets (.preset | default "")) -}}
+{{- end }}
