@@ -9,6 +9,7 @@ CARGO ?= cargo
 CARGO_DENY_VERSION := 0.20.2
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gateherald
 TOOLS := $(CACHE)/tools
+CHAPTERS ?= handler wire load webhook
 # command:Debian package
 NEEDED := cc:build-essential cmake:cmake ip:iproute2 arping:iputils-arping nft:nftables setpriv:util-linux
 
@@ -56,11 +57,12 @@ model: ## Search long for two owners: SEEDS=FROM..TO random schedules of the own
 demo: needs-root controlplane ## Tell the story on a real control plane; KEEP=1 leaves it running
 	@$(CARGO) run --quiet --package gateherald-lab -- demo $(if $(filter-out 0,$(KEEP)),--keep)
 
-bench: needs-root setup ## Measure with release builds and write the results into docs/performance.md
+bench: needs-root setup ## Measure with release builds and write docs/performance.md; CHAPTERS="handler wire load webhook" chooses
 	$(CARGO) build --release --workspace --bins
 	@env -u CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER -u CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER \
 	  $(CARGO) run --release --quiet --package gateherald-lab -- build
-	@$(CARGO) run --release --quiet --package gateherald-lab -- bench
+	@$(if $(filter handler,$(CHAPTERS)),$(CARGO) bench --quiet --package gateherald-webhook --bench handler | tee target/handler.md)
+	@$(CARGO) run --release --quiet --package gateherald-lab -- bench --handler target/handler.md $(CHAPTERS)
 
 lint: ## Clippy, warnings denied
 	$(CARGO) clippy --workspace --all-targets -- -D warnings

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The command line of `gateherald-lab`.
 
+use std::path::PathBuf;
+
 use clap::{Parser, Subcommand};
+
+use crate::bench::Chapter;
 
 /// A Kubernetes cluster on one machine.
 #[derive(Clone, Debug, Parser)]
@@ -22,7 +26,7 @@ pub enum Command {
     /// Tell Gateherald's story, from a silent address to one that survives its node.
     Demo(DemoArgs),
     /// Measure, and write docs/performance.md.
-    Bench,
+    Bench(BenchArgs),
 }
 
 /// Flags of `up`.
@@ -34,6 +38,16 @@ pub struct UpArgs {
     /// Install the chart, but start neither webhook nor announcers.
     #[arg(long)]
     pub bare: bool,
+}
+
+/// Arguments of `bench`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct BenchArgs {
+    /// The rows that the webhook's own bench printed, for the chapter `handler`
+    #[arg(long, value_name = "PATH", default_value = "target/handler.md")]
+    pub handler: PathBuf,
+    /// What to measure; everything if none is given.
+    pub chapters: Vec<Chapter>,
 }
 
 /// Flags of `demo`.

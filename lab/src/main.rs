@@ -15,7 +15,7 @@ fn main() -> ExitCode {
         Command::Build => Binaries::prepare().map(|_| ExitCode::SUCCESS),
         Command::Up(args) => up::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Demo(args) => demo::run(&args),
-        Command::Bench => bench::run(),
+        Command::Bench(args) => bench::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         tracing::error!("{error:#}");

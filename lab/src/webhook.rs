@@ -19,6 +19,8 @@ use crate::standin::endpoints;
 /// The webhook's ServiceAccount, and its Service.
 pub const WEBHOOK: &str = "gateherald-webhook";
 const ADMIN_PORT: u16 = 9470;
+/// Where it serves reviews.
+pub const ADMISSION_PORT: u16 = 8443;
 
 /// A running webhook replica. Dropping it sends SIGTERM, later SIGKILL.
 pub struct Webhook {

@@ -5,60 +5,29 @@ use std::time::Duration;
 
 use anyhow::Context;
 use k8s_openapi::api::core::v1::Service;
-use kube::api::{DynamicObject, PostParams};
+use kube::api::PostParams;
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::gateways::{Gateways, LABEL, owner};
 use super::report::{Report, Sample};
 use crate::harness::Lab;
 use crate::patience::{self, LONG, Look};
-use crate::standin::gateway_controller::gateway_resource;
 use crate::webhook::Webhook;
 
 const PAIRS: usize = 1_000;
 /// Pairs before those that count: connections open, the API server's expressions are compiled.
 const WARM_UP: usize = 50;
-/// The label that a Service gets from its Gateway.
-const LABEL: &str = "mdhlabs-arp";
-
-/// Gateways that no controller looks at.
-#[derive(Clone)]
-pub(super) struct Gateways(Api<DynamicObject>);
-
-impl Gateways {
-    /// In a new namespace; returns its name too.
-    pub(super) async fn new(lab: &Lab) -> anyhow::Result<(Self, String)> {
-        let namespace = lab.namespace("bench-gateways").await?;
-        Ok((Self(Api::namespaced_with(lab.client(), &namespace, &gateway_resource())), namespace))
-    }
-
-    pub(super) async fn create(&self, name: String) -> anyhow::Result<DynamicObject> {
-        let gateway = serde_json::from_value(json!({
-            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
-            "metadata": { "name": name, "labels": { LABEL: "enable", "team": "edge" } },
-            "spec": {
-                "gatewayClassName": "by-hand",
-                "listeners": [{ "name": "http", "protocol": "HTTP", "port": 80 }],
-            },
-        }))?;
-        Ok(self.0.create(&PostParams::default(), &gateway).await?)
-    }
-}
-
 /// One client, dry runs, by turns: a Service of a Gateway, which goes through the webhook, and one of nobody.
 pub(super) async fn creations(
     lab: &Lab,
     webhook: &Webhook,
-    gateways: &(Gateways, String),
+    gateways: &Gateways,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let gateway = gateways.0.create("g".to_owned()).await?;
-    let owner = json!([{
-        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "name": gateway.name_any(),
-        "uid": gateway.uid().context("a Gateway without uid")?, "controller": true,
-    }]);
-    let services: Api<Service> = Api::namespaced(lab.client(), &gateways.1);
+    let owner = owner(&gateways.create("g".to_owned()).await?)?;
+    let services: Api<Service> = Api::namespaced(lab.client(), &gateways.namespace);
     patience::until("the API server calls the webhook", LONG, async || {
         let (labelled, _) = create(&services, &owner).await?;
         Ok(if labelled { Look::Found(()) } else { Look::NotYet("no label".to_owned()) })

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -30,6 +31,20 @@ impl Report {
         writeln!(std::io::stdout(), "{text}").context("cannot print")?;
         self.rows.push(row.map(str::to_owned));
         Ok(())
+    }
+
+    /// Rows that another program printed, in the form of [`Report::markdown`]'s.
+    pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let row = |line: &str| -> anyhow::Result<[String; 4]> {
+            let cells: Vec<_> =
+                line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
+            cells.try_into().ok().with_context(|| format!("{}: no row of four: {line}", path.display()))
+        };
+        Ok(Self {
+            rows: text.lines().filter(|line| line.starts_with('|')).map(row).collect::<Result<_, _>>()?,
+        })
     }
 
     /// The machine and the table.

@@ -35,7 +35,8 @@ use tokio::sync::watch;
 use crate::{handler::Ask, metrics::Metrics};
 
 type ByName = HashMap<String, Arc<Gateway>>;
-type ByNamespace = HashMap<String, ByName>;
+/// Gateways by namespace, then by name.
+pub type ByNamespace = HashMap<String, ByName>;
 
 /// The Gateways that are known. Written by [`Watch`] alone; the lock is held for one map operation.
 #[derive(Debug, Default)]
@@ -60,7 +61,8 @@ impl Gateways {
         self.len() == 0
     }
 
-    pub(crate) fn replace(&self, all: ByNamespace) {
+    /// Knows these from now on, and no others.
+    pub fn replace(&self, all: ByNamespace) {
         *self.by_namespace.write().unwrap_or_else(PoisonError::into_inner) = all;
     }
 
