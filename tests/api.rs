@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Tests against a real API server.
 
+mod api_crowd;
 mod api_lab;
 mod api_metrics;
 mod api_operations;
