@@ -13,10 +13,9 @@ fn main() -> ExitCode {
     if let Err(error) = config.validate() {
         Args::command().error(ErrorKind::ValueValidation, error).exit();
     }
-    if let Err(error) = logging::init(&args.log) {
-        Args::command().error(ErrorKind::ValueValidation, error).exit();
-    }
+    let filter = logging::init(&args.log)
+        .unwrap_or_else(|error| Args::command().error(ErrorKind::ValueValidation, error).exit());
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(2).enable_all().build();
-    verdict::of(runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(args, config))))
+    verdict::of(runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(args, config, filter))))
 }

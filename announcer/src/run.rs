@@ -4,10 +4,13 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
+use axum::Router;
 use gateherald_model::{announcement::Rules, interfaces::Link};
 use gateherald_runtime::{
-    admin, crypto,
+    admin::{self, Admin},
+    crypto,
     kubernetes::{ClientOptions, client},
+    logging::LogFilter,
     process,
     readiness::Board,
     shutdown::{Shutdown, Signals},
@@ -48,7 +51,7 @@ const LEASE_CONNECT: Duration = Duration::from_millis(250);
 const OBJECT_CONNECT: Duration = Duration::from_secs(5);
 
 /// Runs until a signal, or until a task fails.
-pub async fn run(args: Args, config: Config) -> anyhow::Result<()> {
+pub async fn run(args: Args, config: Config, filter: LogFilter) -> anyhow::Result<()> {
     crypto::install_provider();
     packet::permitted()?;
     let signals = Signals::install().context("install signal handlers")?;
@@ -83,7 +86,7 @@ pub async fn run(args: Args, config: Config) -> anyhow::Result<()> {
     let sources =
         debug::Sources { node: config.node, outlook: results.outlook.clone(), questions: question_out };
     daemon.serve_debug(debug_port, sources);
-    daemon.serve_admin(admin_port, results.outlook, rights);
+    daemon.serve_admin(admin_port, results.outlook, rights, filter);
     Ok(daemon.tasks.run(signals, daemon.shutdown, GRACE).await?)
 }
 
@@ -223,14 +226,14 @@ impl Daemon {
         port: TcpListener,
         outlook: watch::Receiver<Arc<Outlook>>,
         rights: watch::Receiver<Rights>,
+        filter: LogFilter,
     ) {
         let mut registry = Registry::default();
         process::register(&mut registry, metrics::PREFIX, env!("CARGO_PKG_VERSION"));
         self.metrics.register(&mut registry, outlook, rights);
-        self.tasks.spawn(
-            "admin port",
-            admin::serve(port, self.board.clone(), registry, axum::Router::new(), self.shutdown.clone()),
-        );
+        let (board, shutdown, pages) = (self.board.clone(), self.shutdown.clone(), Router::new());
+        let admin = Admin { board, registry, filter, shutdown, pages };
+        self.tasks.spawn("admin port", admin::serve(port, admin));
     }
 }
 

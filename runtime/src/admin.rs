@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The admin port: `/live`, `/ready`, `/metrics`, in plain HTTP.
+//! The admin port, in plain HTTP: `/live`, `/ready`, `/metrics`, `/log-level`, and what a program adds.
 
 use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context;
 use axum::{
     Router,
-    extract::State,
+    extract::{ConnectInfo, DefaultBodyLimit, State},
     http::{StatusCode, header::CONTENT_TYPE},
     response::IntoResponse,
     routing::get,
@@ -14,15 +14,33 @@ use axum::{
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use tokio::net::TcpListener;
 
-use crate::{readiness::Board, shutdown::Shutdown, tasks::TaskResult};
+use crate::{logging::LogFilter, readiness::Board, shutdown::Shutdown, tasks::TaskResult};
 
 /// The exposition format that `prometheus-client` writes.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// Bytes of a log filter.
+const LONGEST_FILTER: usize = 4096;
+
+/// What the port shows.
+#[derive(Debug)]
+pub struct Admin {
+    /// For `/ready`.
+    pub board: Board,
+    /// For `/metrics`.
+    pub registry: Registry,
+    /// For `/log-level`.
+    pub filter: LogFilter,
+    /// For `/ready`, which fails as soon as the process drains.
+    pub shutdown: Shutdown,
+    /// The program's own pages.
+    pub pages: Router,
+}
 
 #[derive(Clone, Debug)]
-struct Admin {
+struct Shown {
     board: Board,
     registry: Arc<Registry>,
+    filter: LogFilter,
     shutdown: Shutdown,
 }
 
@@ -31,34 +49,32 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (admin port)"))
 }
 
-/// Serves the port until the process stops; `/ready` fails as soon as it drains. `more` are the program's own routes.
-pub async fn serve(
-    listener: TcpListener,
-    board: Board,
-    registry: Registry,
-    more: Router,
-    shutdown: Shutdown,
-) -> TaskResult {
-    let stopping = shutdown.clone();
-    let router = router(board, registry, shutdown).merge(more);
+/// Serves the port until the process stops.
+pub async fn serve(listener: TcpListener, admin: Admin) -> TaskResult {
+    let stopping = admin.shutdown.clone();
+    let service = router(admin).into_make_service_with_connect_info::<SocketAddr>();
     tokio::select! {
-        result = axum::serve(listener, router).into_future() => result.context("admin port"),
+        result = axum::serve(listener, service).into_future() => result.context("admin port"),
         // Without waiting: an open keep-alive connection of a scraper must not hold up the exit.
         () = stopping.stopping() => Ok(()),
     }
 }
 
-/// The port's routes.
-pub fn router(board: Board, registry: Registry, shutdown: Shutdown) -> Router {
-    let admin = Admin { board, registry: Arc::new(registry), shutdown };
+/// The port's routes; needs [`ConnectInfo`] of each request.
+pub fn router(admin: Admin) -> Router {
+    let Admin { board, registry, filter, shutdown, pages } = admin;
+    let shown = Shown { board, registry: Arc::new(registry), filter, shutdown };
+    let limit = DefaultBodyLimit::max(LONGEST_FILTER);
     Router::new()
         .route("/live", get(|| async { "ok\n" }))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
-        .with_state(admin)
+        .route("/log-level", get(log_level).put(change_log_level).layer(limit))
+        .with_state(shown)
+        .merge(pages)
 }
 
-async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {
+async fn ready(State(admin): State<Shown>) -> (StatusCode, String) {
     if admin.shutdown.is_draining() {
         return (StatusCode::SERVICE_UNAVAILABLE, "[-] process: shutting down\nnot ready\n".into());
     }
@@ -67,10 +83,34 @@ async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {
     (status, report.to_string())
 }
 
-async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
+async fn metrics(State(admin): State<Shown>) -> impl IntoResponse {
     let mut text = String::new();
     match encode(&mut text, &admin.registry) {
         Ok(()) => (StatusCode::OK, [(CONTENT_TYPE, OPENMETRICS)], text),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, [(CONTENT_TYPE, "text/plain")], error.to_string()),
     }
 }
+
+async fn log_level(State(shown): State<Shown>) -> String {
+    shown.filter.text() + "\n"
+}
+
+/// Only from the pod or node itself, which is where `kubectl port-forward` comes from: the port is open to the cluster, and
+/// whoever reads metrics must not be able to silence the log or flood it.
+async fn change_log_level(
+    State(shown): State<Shown>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    text: String,
+) -> (StatusCode, String) {
+    if !peer.ip().to_canonical().is_loopback() {
+        let reason = "the log level can be changed from the loopback only: use kubectl port-forward\n";
+        return (StatusCode::FORBIDDEN, reason.into());
+    }
+    match shown.filter.change(&text) {
+        Ok(()) => (StatusCode::OK, shown.filter.text() + "\n"),
+        Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

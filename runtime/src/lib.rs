@@ -6,7 +6,7 @@
 //! 1. [`logging::init`] and [`crypto::install_provider`] prepare the process;
 //! 2. [`kubernetes::client`] connects to the API server;
 //! 3. [`readiness::Board`] hands out one [`readiness::Handle`] per part that must sync;
-//! 4. [`admin::serve`] shows `/live`, `/ready` and `/metrics`;
+//! 4. [`admin::serve`] shows `/live`, `/ready`, `/metrics`, `/log-level` and what the program adds;
 //! 5. [`tasks::Tasks`] owns every task, and ends the process when one of them dies;
 //! 6. [`shutdown::Shutdown`] tells them in two steps (drain, stop) that the process ends.
 

@@ -9,6 +9,8 @@ use prometheus_client::{
     metrics::{counter::ConstCounter, gauge::ConstGauge, info::Info},
     registry::{Registry, Unit},
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tracing::warn;
 
 /// Clock ticks per second in /proc: the kernel's `USER_HZ`, 100 on every architecture that we build for.
 const USER_HZ: f64 = 100.0;
@@ -18,6 +20,15 @@ pub fn register(registry: &mut Registry, prefix: &str, version: &'static str) {
     let build = Info::new(vec![("version", version), ("rust_version", env!("CARGO_PKG_RUST_VERSION"))]);
     registry.register(format!("{prefix}_build"), "What this program was built from", build);
     registry.register_collector(Box::new(ProcessCollector));
+}
+
+/// Lets the process open as many files and sockets as its hard limit allows: the soft one is 1,024 under systemd and
+/// containerd, for the sake of programs that use select(2).
+pub fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        warn!(%error, soft = limit.current, hard = limit.maximum, "cannot raise the limit of open files");
+    }
 }
 
 /// The process as the kernel sees it at one instant.

@@ -10,9 +10,9 @@ use gateherald_webhook::{args::Args, run};
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
-    logging::init(&args.log)?;
+    let filter = logging::init(&args.log)?;
     crypto::install_provider();
-    let Err(error) = run::run(args).await else { return Ok(ExitCode::SUCCESS) };
+    let Err(error) = run::run(args, filter).await else { return Ok(ExitCode::SUCCESS) };
     tracing::error!(error = chain(error.as_ref()), "stopped");
     Ok(ExitCode::FAILURE)
 }

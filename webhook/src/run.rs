@@ -8,8 +8,9 @@ use gateherald_certs::{
     metrics::Metrics as CertMetrics,
 };
 use gateherald_runtime::{
-    admin,
+    admin::{self, Admin},
     kubernetes::{self, ClientOptions},
+    logging::LogFilter,
     process,
     readiness::Board,
     shutdown::{Shutdown, Signals},
@@ -50,7 +51,7 @@ const CLIENT: ClientOptions = ClientOptions {
 };
 
 /// Runs until a signal, or until a task dies.
-pub async fn run(args: Args) -> anyhow::Result<()> {
+pub async fn run(args: Args, filter: LogFilter) -> anyhow::Result<()> {
     let (mut tasks, mut board, shutdown) = (Tasks::default(), Board::default(), Shutdown::default());
     let mut registry = Registry::default();
     process::register(&mut registry, "gateherald_webhook", VERSION);
@@ -58,6 +59,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let (metrics, cert_metrics) = (Metrics::register(own), CertMetrics::register(own));
 
     let signals = Signals::install()?;
+    process::raise_file_limit();
     let rules_file = RulesFile::open(args.label_rules.clone(), metrics.clone()).await?;
     let listener = server::bind(args.listen).await?;
     let admin_listener = admin::bind(args.admin_listen).await?;
@@ -89,7 +91,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     tasks.spawn("audit", lines.write_to(tokio::io::stdout()));
     let server = Server::new(Frontend::new(handler, shutdown.clone()), resolver, metrics, shutdown.clone())?;
     tasks.spawn("admission", server.run(listener));
-    tasks.spawn("admin", admin::serve(admin_listener, board, registry, config.routes(), shutdown.clone()));
+    let admin = Admin { board, registry, filter, shutdown: shutdown.clone(), pages: config.routes() };
+    tasks.spawn("admin", admin::serve(admin_listener, admin));
 
     tasks.run(signals, shutdown, Grace { drain: DRAIN, stop: LINGER * 2 }).await?;
     info!("stopped");

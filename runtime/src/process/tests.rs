@@ -34,3 +34,10 @@ fn the_exposition_has_prometheus_names() {
         assert!(text.contains(&format!("\n{name}")), "{name} missing in\n{text}");
     }
 }
+
+#[test]
+fn the_limit_of_open_files_becomes_the_hard_one() {
+    let hard = getrlimit(Resource::Nofile).maximum;
+    raise_file_limit();
+    assert_eq!(getrlimit(Resource::Nofile).current, hard);
+}
