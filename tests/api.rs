@@ -2,9 +2,11 @@
 //! Tests against a real API server.
 
 mod api_crowd;
+mod api_failure_table;
 mod api_lab;
 mod api_metrics;
 mod api_operations;
 mod api_rules;
 mod api_webhook;
 mod api_webhook_faults;
+mod api_webhook_hostile;

@@ -1,13 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The part of an object's metadata that label decisions read.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt, marker::PhantomData};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde::{Deserialize, Deserializer};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, MapAccess, SeqAccess, Visitor},
+};
 
 /// Labels or annotations: key to value.
 pub type LabelMap = BTreeMap<String, String>;
+
+/// Entries of a map or list that are decoded. More are an error: real objects have dozens, and a small text of many short
+/// entries takes ten times its size in memory.
+pub const MOST_ENTRIES: usize = 16_384;
 
 /// Metadata without what no decision reads (managedFields above all); decodes straight from an object's JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -28,13 +35,13 @@ pub struct Metadata {
     /// When deletion began, if it did.
     pub deletion_timestamp: Option<String>,
     /// The labels.
-    #[serde(deserialize_with = "null_is_empty")]
+    #[serde(deserialize_with = "map")]
     pub labels: LabelMap,
     /// The annotations.
-    #[serde(deserialize_with = "null_is_empty")]
+    #[serde(deserialize_with = "map")]
     pub annotations: LabelMap,
     /// What owns the object.
-    #[serde(deserialize_with = "null_is_empty")]
+    #[serde(deserialize_with = "list")]
     pub owner_references: Vec<OwnerReference>,
 }
 
@@ -86,6 +93,72 @@ fn null_is_empty<'de, T: Default + Deserialize<'de>, D: Deserializer<'de>>(
     decoder: D,
 ) -> Result<T, D::Error> {
     Ok(Option::deserialize(decoder)?.unwrap_or_default())
+}
+
+/// As [`null_is_empty`], with at most [`MOST_ENTRIES`]. As in Go, the last of several equal keys counts.
+fn map<'de, D: Deserializer<'de>>(decoder: D) -> Result<LabelMap, D::Error> {
+    decoder.deserialize_option(Bounded(PhantomData::<LabelMap>))
+}
+
+/// As [`map`], of a list.
+fn list<'de, T: Deserialize<'de>, D: Deserializer<'de>>(decoder: D) -> Result<Vec<T>, D::Error> {
+    decoder.deserialize_option(Bounded(PhantomData::<Vec<T>>))
+}
+
+struct Bounded<C>(PhantomData<C>);
+
+impl<'de> Visitor<'de> for Bounded<LabelMap> {
+    type Value = LabelMap;
+
+    fn expecting(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(text, "a map of at most {MOST_ENTRIES} strings")
+    }
+
+    fn visit_none<E: Error>(self) -> Result<LabelMap, E> {
+        Ok(LabelMap::new())
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, decoder: D) -> Result<LabelMap, D::Error> {
+        decoder.deserialize_map(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<LabelMap, A::Error> {
+        let mut decoded = LabelMap::new();
+        while let Some((key, value)) = entries.next_entry()? {
+            decoded.insert(key, value);
+            if decoded.len() > MOST_ENTRIES {
+                return Err(A::Error::invalid_length(decoded.len(), &self));
+            }
+        }
+        Ok(decoded)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Bounded<Vec<T>> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(text, "a list of at most {MOST_ENTRIES} entries")
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Vec<T>, E> {
+        Ok(Vec::new())
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, decoder: D) -> Result<Vec<T>, D::Error> {
+        decoder.deserialize_seq(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Vec<T>, A::Error> {
+        let mut decoded = Vec::new();
+        while let Some(entry) = entries.next_element()? {
+            decoded.push(entry);
+            if decoded.len() > MOST_ENTRIES {
+                return Err(A::Error::invalid_length(decoded.len(), &self));
+            }
+        }
+        Ok(decoded)
+    }
 }
 
 #[cfg(test)]

@@ -30,6 +30,11 @@ impl Budget {
         Self { started, timeout: timeout.unwrap_or(DEFAULT_TIMEOUT) }
     }
 
+    /// Until when the body must have arrived: as soon as the caller has given up, it need not come any more.
+    pub fn body_deadline(&self, longest: Duration) -> Instant {
+        self.started + self.timeout.min(longest)
+    }
+
     /// Until when a live look-up may take.
     pub fn lookup_deadline(&self, now: Instant) -> Instant {
         self.latest().min(now + LONGEST_LOOKUP)

@@ -3,9 +3,9 @@
 //!
 //! A status outside 2xx makes the API server go by its failure policy, which is to let the Service through.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
-use bytes::Bytes;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use gateherald_model::injection::Outcome;
 use gateherald_runtime::shutdown::Shutdown;
 use http::{
@@ -15,25 +15,30 @@ use http::{
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Body;
 use tokio::{
-    sync::Semaphore,
-    time::{Instant, timeout},
+    runtime::{Handle, RuntimeFlavor},
+    task::block_in_place,
+    time::{Instant, timeout_at},
 };
 use tracing::debug;
 
 use crate::{
+    bodies::{Bodies, GaveWay, Share},
     budget::Budget,
     handler::{Ask, Handler, NotSynced},
-    review::Review,
+    metrics::Crowd,
+    review::{Review, ReviewError},
 };
 
 /// The path of the registration.
 pub const PATH: &str = "/mutate";
 /// Largest body. A review holds an object and its predecessor: two times the 3 MiB that the API server stores, and more.
 pub const BODY_LIMIT: usize = 7 * 1024 * 1024;
-/// From the head to the end of the body.
+/// From the head to the end of the body, or less when the caller says that it waits for less.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Reviews that hold a body at the same time: 64 of the largest are 448 MiB, 64 usual ones 1 MiB.
-const CONCURRENT: usize = 64;
+/// Decoding takes a few milliseconds per MiB: what is larger than this must not keep a worker from its other connections.
+const LARGE: usize = 256 * 1024;
+/// Characters of a refusal's reason: it quotes the request.
+const REASON_CHARS: usize = 300;
 
 /// A refused request.
 #[derive(Debug)]
@@ -47,14 +52,14 @@ struct Refusal {
 #[derive(Debug)]
 pub struct Frontend<A> {
     handler: Handler<A>,
-    permits: Semaphore,
+    bodies: Bodies,
     shutdown: Shutdown,
 }
 
 impl<A: Ask> Frontend<A> {
     /// In front of `handler`.
     pub fn new(handler: Handler<A>, shutdown: Shutdown) -> Arc<Self> {
-        Arc::new(Self { handler, permits: Semaphore::new(CONCURRENT), shutdown })
+        Arc::new(Self { handler, bodies: Bodies::default(), shutdown })
     }
 
     /// Answers a request.
@@ -85,12 +90,28 @@ impl<A: Ask> Frontend<A> {
         B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send,
     {
         check_head(&request)?;
-        let closed = |_| Refusal::invalid(StatusCode::SERVICE_UNAVAILABLE, "shutting down");
-        let _permit = self.permits.acquire().await.map_err(closed)?;
-        let body = read_body(request.into_body()).await?;
-        let review = Review::decode(&body)
-            .map_err(|error| Refusal::invalid(StatusCode::BAD_REQUEST, error.to_string()))?;
+        let deadline = budget.body_deadline(BODY_TIMEOUT);
+        // Held until the answer is made: what is decoded borrows from the body.
+        let (body, _share) = timeout_at(deadline, self.body(request.into_body()))
+            .await
+            .map_err(|_| Refusal::invalid(StatusCode::REQUEST_TIMEOUT, "the body took too long"))??;
+        let review =
+            decode(&body).map_err(|error| Refusal::invalid(StatusCode::BAD_REQUEST, &error.to_string()))?;
         self.handler.answer(&review, budget).await.map_err(Refusal::from)
+    }
+
+    /// The whole body, and its share of the memory that is set aside for bodies.
+    async fn body<B>(&self, body: B) -> Result<(Bytes, Share<'_>), Refusal>
+    where
+        B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send,
+    {
+        let mut share = self.bodies.begin().await;
+        let read = read_body(body, &share).await;
+        let complete = read.and_then(|body| Ok((body, share.complete()?)));
+        if complete.as_ref().is_err_and(|refusal| refusal.status == StatusCode::SERVICE_UNAVAILABLE) {
+            self.handler.metrics.gave_way(Crowd::Body);
+        }
+        complete.map(|(body, ())| (body, share))
     }
 }
 
@@ -119,26 +140,52 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence.eq_ignore_ascii_case("application/json")
 }
 
-async fn read_body<B>(body: B) -> Result<Bytes, Refusal>
+async fn read_body<B>(body: B, share: &Share<'_>) -> Result<Bytes, Refusal>
 where
     B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send,
 {
-    let collected = timeout(BODY_TIMEOUT, Box::pin(Limited::new(body, BODY_LIMIT)).collect()).await;
-    match collected {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::too_large()),
-        Ok(Err(error)) => Err(Refusal::invalid(StatusCode::BAD_REQUEST, error.to_string())),
-        Err(_) => Err(Refusal::invalid(StatusCode::REQUEST_TIMEOUT, "the body took too long")),
+    let mut body = pin!(Limited::new(body, BODY_LIMIT));
+    let mut begun = BytesMut::new();
+    loop {
+        let frame = tokio::select! {
+            biased;
+            frame = body.frame() => frame,
+            () = share.gave_way() => return Err(GaveWay.into()),
+        };
+        let Some(frame) = frame.transpose().map_err(|error| Refusal::unread(&*error))? else { break };
+        // Trailers say nothing.
+        let Ok(mut data) = frame.into_data() else { continue };
+        share.grow(data.remaining()).await?;
+        if begun.is_empty() && body.is_end_stream() {
+            // Usual reviews come in one piece, which is not copied.
+            return Ok(data.copy_to_bytes(data.remaining()));
+        }
+        begun.put(data);
     }
+    Ok(begun.freeze())
+}
+
+/// Decodes; a large body on a thread that other tasks do not wait for.
+fn decode(body: &[u8]) -> Result<Review<'_>, ReviewError> {
+    // A runtime with one thread has no other thread to go on.
+    let elsewhere = body.len() > LARGE && Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
+    if elsewhere { block_in_place(|| Review::decode(body)) } else { Review::decode(body) }
 }
 
 impl Refusal {
-    fn invalid(status: StatusCode, text: impl Into<String>) -> Self {
-        Self { status, outcome: Outcome::InvalidReview, text: text.into() }
+    fn invalid(status: StatusCode, text: &str) -> Self {
+        Self { status, outcome: Outcome::InvalidReview, text: text.chars().take(REASON_CHARS).collect() }
     }
 
     fn too_large() -> Self {
-        Self::invalid(StatusCode::PAYLOAD_TOO_LARGE, format!("more than {BODY_LIMIT} bytes"))
+        Self::invalid(StatusCode::PAYLOAD_TOO_LARGE, &format!("more than {BODY_LIMIT} bytes"))
+    }
+
+    fn unread(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Self {
+        if error.is::<LengthLimitError>() {
+            return Self::too_large();
+        }
+        Self::invalid(StatusCode::BAD_REQUEST, &error.to_string())
     }
 
     fn into_response(self) -> Response<Full<Bytes>> {
@@ -149,7 +196,7 @@ impl Refusal {
         if self.status == StatusCode::METHOD_NOT_ALLOWED {
             headers.insert(ALLOW, HeaderValue::from_static("POST"));
         }
-        if self.outcome == Outcome::NotSynced {
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
             // The API server calls again after this many seconds, perhaps another replica.
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
@@ -164,6 +211,12 @@ impl From<NotSynced> for Refusal {
             outcome: Outcome::NotSynced,
             text: "the Gateways are not known yet".into(),
         }
+    }
+}
+
+impl From<GaveWay> for Refusal {
+    fn from(_: GaveWay) -> Self {
+        Self::invalid(StatusCode::SERVICE_UNAVAILABLE, "too many requests are slower or larger than usual")
     }
 }
 

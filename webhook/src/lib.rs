@@ -11,6 +11,7 @@
 
 pub mod args;
 pub mod audit;
+pub mod bodies;
 pub mod budget;
 pub mod config;
 pub mod handler;

@@ -19,6 +19,26 @@ type Labels = [(&'static str, &'static str); 1];
 /// How a live look-up of a Gateway may end.
 const LOOKUP_RESULTS: [&str; 4] = ["found", "missing", "error", "timeout"];
 
+/// What there can be too many of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crowd {
+    /// Open connections.
+    Connection,
+    /// Requests whose body is arriving.
+    Body,
+}
+
+impl Crowd {
+    const ALL: [Self; 2] = [Self::Connection, Self::Body];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Connection => "connection",
+            Self::Body => "body",
+        }
+    }
+}
+
 /// The metrics; clones share their values. Series of one metric are found by index, not by hashing.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -31,6 +51,7 @@ pub struct Metrics {
     dropped: Counter,
     connections: Gauge,
     rules: RulesMetrics,
+    gave_way: [Counter; Crowd::ALL.len()],
 }
 
 /// By the names that Prometheus has for its own configuration.
@@ -54,6 +75,7 @@ impl Metrics {
         for result in LOOKUP_RESULTS {
             drop(lookups.get_or_create(&[("result", result)]));
         }
+        let gave_way = Family::<Labels, Counter>::default();
         let metrics = Self {
             reviews: Outcome::ALL.map(|outcome| reviews.get_or_create_owned(&[("outcome", outcome.name())])),
             skipped: SkipReason::ALL.map(|reason| skipped.get_or_create_owned(&[("reason", reason.name())])),
@@ -65,6 +87,7 @@ impl Metrics {
             dropped: Counter::default(),
             connections: Gauge::default(),
             rules: RulesMetrics::register(registry),
+            gave_way: Crowd::ALL.map(|what| gave_way.get_or_create_owned(&[("what", what.name())])),
         };
         registry.register("reviews", "Admission reviews by outcome", reviews);
         registry.register("labels_skipped", "Labels of Gateways left off Services, by reason", skipped);
@@ -85,6 +108,7 @@ impl Metrics {
             "Open connections of the admission port",
             metrics.connections.clone(),
         );
+        registry.register("gave_way", "Connections and bodies ended to make room for newer ones", gave_way);
         metrics
     }
 
@@ -102,6 +126,10 @@ impl Metrics {
             counter.inc();
         }
         self.duration.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn gave_way(&self, what: Crowd) {
+        self.gave_way[what as usize].inc();
     }
 
     pub(crate) fn skipped(&self, reason: SkipReason) {
@@ -151,6 +179,17 @@ impl RulesMetrics {
         let help = "Versions of the label rules' file that could not be used";
         registry.register("config_reload_failures", help, metrics.failures.clone());
         metrics
+    }
+}
+
+#[cfg(test)]
+impl Metrics {
+    pub(crate) fn gave_way_so_far(&self, what: Crowd) -> u64 {
+        self.gave_way[what as usize].get()
+    }
+
+    pub(crate) fn open_connections(&self) -> i64 {
+        self.connections.get()
     }
 }
 

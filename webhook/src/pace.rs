@@ -36,8 +36,8 @@ pub struct Pace {
     opened: Instant,
     phase: AtomicU8,
     serving: AtomicU64,
-    /// When it last began to rest, in milliseconds after `opened`.
-    rested: AtomicU64,
+    /// When it last began or ended a request, in milliseconds after `opened`.
+    active: AtomicU64,
 }
 
 /// A request under way on a connection.
@@ -51,7 +51,7 @@ impl Pace {
             opened: now,
             phase: AtomicU8::new(RESTING),
             serving: AtomicU64::new(0),
-            rested: AtomicU64::new(0),
+            active: AtomicU64::new(0),
         })
     }
 
@@ -59,21 +59,30 @@ impl Pace {
     pub fn serve(self: &Arc<Self>) -> Serving {
         self.serving.fetch_add(1, Ordering::Relaxed);
         self.phase.store(SERVING, Ordering::Relaxed);
+        self.touch();
         Serving(Arc::clone(self))
+    }
+
+    /// When the connection last began or ended a request, or was opened.
+    pub fn active(&self) -> Instant {
+        self.opened + Duration::from_millis(self.active.load(Ordering::Relaxed))
+    }
+
+    fn touch(&self) {
+        let now = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.active.store(now, Ordering::Relaxed);
     }
 
     /// When the connection will have rested for too long; `None` while it serves.
     pub fn rests_until(&self) -> Option<Instant> {
-        let rested = Duration::from_millis(self.rested.load(Ordering::Relaxed));
-        (self.serving.load(Ordering::Relaxed) == 0).then_some(self.opened + rested + IDLE_TIMEOUT)
+        (self.serving.load(Ordering::Relaxed) == 0).then(|| self.active() + IDLE_TIMEOUT)
     }
 }
 
 impl Drop for Serving {
     fn drop(&mut self) {
         let pace = &self.0;
-        let rested = u64::try_from(pace.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
-        pace.rested.store(rested, Ordering::Relaxed);
+        pace.touch();
         if pace.serving.fetch_sub(1, Ordering::Relaxed) == 1 {
             pace.phase.store(RESTING, Ordering::Relaxed);
         }

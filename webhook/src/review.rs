@@ -7,19 +7,30 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use gateherald_model::{metadata::Metadata, patch::Operation};
+use gateherald_model::{
+    metadata::Metadata,
+    owner::{Owner, owner},
+    patch::Operation,
+};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
 
+/// Bytes of an object's name or namespace (RFC 1123 subdomain).
+const LONGEST_NAME: usize = 253;
+/// Bytes of a request's or object's uid; the API server's have 36.
+const LONGEST_UID: usize = 128;
+/// Bytes of a user's name that are kept.
+const LONGEST_USER: usize = 256;
+
 /// A review of a Service that is created or updated.
 #[derive(Debug)]
 pub struct Review<'a> {
     /// The request's id, given back in the response.
     pub uid: Cow<'a, str>,
-    /// Who writes the Service.
+    /// Who writes the Service; a very long name is cut.
     pub user: Cow<'a, str>,
     /// What is done to it.
     pub operation: Verb,
@@ -79,6 +90,9 @@ pub enum ReviewError {
     /// CREATE and UPDATE come with the object.
     #[error("the request has no object")]
     NoObject,
+    /// A name that no object has: it would only be copied into the log and a question to the API server.
+    #[error("the {0} is too long")]
+    TooLong(&'static str),
 }
 
 #[derive(Deserialize)]
@@ -152,11 +166,12 @@ impl<'a> Review<'a> {
             return Err(ReviewError::Verb(request.operation));
         }
         let mut service = request.object.ok_or(ReviewError::NoObject)?.metadata;
+        check_lengths(&request.uid, &request.namespace, &service)?;
         // The object's own may be empty; the request's is what the API server authorized.
         service.namespace.replace_range(.., &request.namespace);
         Ok(Self {
             uid: request.uid,
-            user: request.user_info.username,
+            user: cut(request.user_info.username),
             operation: request.operation,
             dry_run: request.dry_run.unwrap_or_default(),
             service,
@@ -169,6 +184,33 @@ impl<'a> Review<'a> {
         let Metadata { namespace, name, generate_name, .. } = &self.service;
         if name.is_empty() { format!("{namespace}/{generate_name}*") } else { format!("{namespace}/{name}") }
     }
+}
+
+fn check_lengths(uid: &str, namespace: &str, service: &Metadata) -> Result<(), ReviewError> {
+    let (owner_name, owner_uid) = match owner(&[], service) {
+        Owner::Gateway(reference) => (reference.name, reference.uid.unwrap_or_default()),
+        Owner::Nobody | Owner::Untrusted(_) => ("", ""),
+    };
+    for (what, text, longest) in [
+        ("request's uid", uid, LONGEST_UID),
+        ("namespace", namespace, LONGEST_NAME),
+        ("Service's name", &service.name, LONGEST_NAME),
+        ("Service's generateName", &service.generate_name, LONGEST_NAME),
+        ("Gateway's name", owner_name, LONGEST_NAME),
+        ("Gateway's uid", owner_uid, LONGEST_UID),
+    ] {
+        if text.len() > longest {
+            return Err(ReviewError::TooLong(what));
+        }
+    }
+    Ok(())
+}
+
+fn cut(user: Cow<'_, str>) -> Cow<'_, str> {
+    if user.len() <= LONGEST_USER {
+        return user;
+    }
+    Cow::Owned(user[..user.floor_char_boundary(LONGEST_USER)].to_owned())
 }
 
 /// What the API server gets back. Always allowed.

@@ -36,3 +36,19 @@ fn a_typed_object_reduces_to_what_its_json_does() {
     let typed: ObjectMeta = from_value(value.clone()).unwrap();
     assert_eq!(Metadata::from(typed), from_value(value).unwrap());
 }
+
+#[test]
+fn a_map_or_list_without_end_is_an_error_and_the_last_of_equal_keys_counts() {
+    let many = |n: usize| (0..n).map(|i| (i.to_string(), json!(""))).collect::<serde_json::Map<_, _>>();
+    assert!(from_value::<Metadata>(json!({"labels": many(MOST_ENTRIES)})).is_ok());
+    for value in [
+        json!({"labels": many(MOST_ENTRIES + 1)}),
+        json!({"annotations": many(MOST_ENTRIES + 1)}),
+        json!({"ownerReferences": vec![json!({}); MOST_ENTRIES + 1]}),
+    ] {
+        let error = from_value::<Metadata>(value).unwrap_err().to_string();
+        assert!(error.contains("at most 16384"), "{error}");
+    }
+    let twice: Metadata = serde_json::from_str(r#"{"labels":{"k":"1","k":"2"}}"#).unwrap();
+    assert_eq!(twice.labels["k"], "2");
+}

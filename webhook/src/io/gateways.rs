@@ -30,7 +30,7 @@ use kube::{
         watcher::{self, Event, watcher},
     },
 };
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::{handler::Ask, metrics::Metrics};
 
@@ -177,22 +177,32 @@ impl Watch {
     }
 }
 
+/// Questions under way; more wait until their review has no more time. The API server is not asked for more at once than
+/// its own clients cause.
+const QUESTIONS: usize = 64;
+
 /// Asks the API server for single Gateways.
 #[derive(Clone)]
 pub struct LiveLookup {
     client: Client,
     resource: ApiResource,
+    permits: Arc<Semaphore>,
 }
 
 impl LiveLookup {
     /// Sends nothing yet.
     pub fn new(client: Client) -> Self {
-        Self { client, resource: resource() }
+        Self { client, resource: resource(), permits: Arc::new(Semaphore::new(QUESTIONS)) }
     }
 }
 
 impl Ask for LiveLookup {
     async fn ask(&self, rules: &Rules, namespace: &str, name: &str) -> Result<Option<Gateway>, String> {
+        // Whoever calls the admission port chooses the name, and it becomes part of a URL.
+        if !is_name(namespace) || !is_name(name) {
+            return Ok(None);
+        }
+        let _permit = self.permits.acquire().await.map_err(|error| error.to_string())?;
         let api: Api<PartialObjectMeta<DynamicObject>> =
             Api::namespaced_with(self.client.clone(), namespace, &self.resource);
         let found = api.get_opt(name).await.map_err(|error| explain("get", GATEWAY_RESOURCE, &error))?;
@@ -202,6 +212,17 @@ impl Ask for LiveLookup {
 
 fn resource() -> ApiResource {
     ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GATEWAY_GROUP, "v1", GATEWAY_KIND), "gateways")
+}
+
+/// Whether an object can have this name (RFC 1123 subdomain).
+fn is_name(text: &str) -> bool {
+    let inner = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let part = |part: &str| {
+        part.bytes().all(|byte| inner(&byte) || byte == b'-')
+            && part.as_bytes().first().is_some_and(inner)
+            && part.as_bytes().last().is_some_and(inner)
+    };
+    text.len() <= 253 && text.split('.').all(part)
 }
 
 /// Whether the API server does not serve the kind.

@@ -86,15 +86,98 @@ fn what_is_no_review_of_a_service_says_why() {
     }
 }
 
-#[test]
-fn deep_nesting_is_skipped_or_refused_without_a_crash() {
-    let deep = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
+/// The usual review, with a text in place of `[{"port":80}]` of the spec, which is not read.
+fn with_spec(ports: &str) -> Vec<u8> {
     let text = serde_json::to_string(&body()).unwrap();
-    let in_spec = text.replace("[{\"port\":80}]", &deep);
-    assert_ne!(in_spec, text);
-    // Either is right; overflowing the stack is not.
-    drop(Review::decode(in_spec.as_bytes()));
+    let changed = text.replace("[{\"port\":80}]", ports);
+    assert_ne!(changed, text);
+    changed.into_bytes()
+}
+
+/// The usual review, with this text as the Service's labels.
+fn with_labels(labels: &[u8]) -> Vec<u8> {
+    let text = serde_json::to_string(&body()).unwrap();
+    let (before, after) = text.split_once("{\"a\":\"\u{e9}\\n\"}").unwrap();
+    [before.as_bytes(), labels, after.as_bytes()].concat()
+}
+
+#[test]
+fn what_is_not_read_may_be_anything_that_ends() {
+    let deep = format!("{}{}", "[".repeat(1_000_000), "]".repeat(1_000_000));
+    for ports in [
+        &deep,
+        "1e999999",
+        "-1234567890123456789012345678901234567890.5e-7",
+        r#""\ud800""#,
+        r#"{"a":1,"a":2}"#,
+    ] {
+        let bytes = with_spec(ports);
+        let review = Review::decode(&bytes).unwrap();
+        assert_eq!(review.service_name(), "prod/web-*");
+    }
+    for ports in ["[", "1e", "\"\0\"", "\"\\x\"", "nul", "[1,]", "{1:2}", "[]]"] {
+        assert!(Review::decode(&with_spec(ports)).is_err(), "{ports:?}");
+    }
     assert!(Review::decode(deep.as_bytes()).is_err());
+}
+
+#[test]
+fn what_is_read_must_be_right() {
+    for labels in [
+        &b"{\"a\":\"\xff\"}"[..],
+        b"{\"\xc3\":\"\"}",
+        br#"{"a":"\ud800"}"#,
+        b"{\"a\":\"\0\"}",
+        br#"{"a":1e999}"#,
+        br#"{"a":null}"#,
+        br#"{"a":{"b":"c"}}"#,
+        br#"[["a","b"]]"#,
+        br#""a""#,
+    ] {
+        assert!(Review::decode(&with_labels(labels)).is_err(), "{}", String::from_utf8_lossy(labels));
+    }
+    let bytes = with_labels(br#"{"a":"1","\u0000":"\u0000","a":"2"}"#);
+    let labels = Review::decode(&bytes).unwrap().service.labels;
+    // As in Go, the last of two equal keys counts.
+    assert_eq!((labels["a"].as_str(), labels["\0"].as_str(), labels.len()), ("2", "\0", 2));
+    let twice = with_spec("[]");
+    let twice = String::from_utf8(twice).unwrap().replacen('{', "{\"kind\":\"AdmissionReview\",", 1);
+    assert!(Review::decode(twice.as_bytes()).unwrap_err().to_string().contains("duplicate field"));
+    let mut more = with_spec("[]");
+    more.extend_from_slice(b"{}");
+    assert!(Review::decode(&more).unwrap_err().to_string().contains("trailing"));
+}
+
+#[test]
+fn labels_without_end_are_refused_early() {
+    let many: Vec<String> = (0..700_000).map(|i| format!("\"{i:x}\":\"\"")).collect();
+    let bytes = with_labels(format!("{{{}}}", many.join(",")).as_bytes());
+    let error = Review::decode(&bytes).unwrap_err().to_string();
+    assert!(error.contains("a map of at most 16384 strings"), "{error}");
+}
+
+#[test]
+fn what_is_too_long_for_a_name_is_not_taken_for_one() {
+    let long = || json!("x".repeat(254));
+    let owner = |field: &str| {
+        let mut owner =
+            json!({ "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "name": "a" });
+        owner[field] = long();
+        json!([owner])
+    };
+    for (pointer, value, expected) in [
+        ("/request/uid", long(), "the request's uid is too long"),
+        ("/request/namespace", long(), "the namespace is too long"),
+        ("/request/object/metadata/name", long(), "the Service's name is too long"),
+        ("/request/object/metadata/generateName", long(), "the Service's generateName is too long"),
+        ("/request/object/metadata/ownerReferences", owner("name"), "the Gateway's name is too long"),
+        ("/request/object/metadata/ownerReferences", owner("uid"), "the Gateway's uid is too long"),
+    ] {
+        assert_eq!(Review::decode(&with(pointer, value)).unwrap_err().to_string(), expected);
+    }
+    let bytes = with("/request/userInfo/username", json!("\u{e9}".repeat(1000)));
+    let user = Review::decode(&bytes).unwrap().user;
+    assert_eq!(user, "\u{e9}".repeat(128));
 }
 
 #[test]

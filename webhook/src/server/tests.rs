@@ -14,6 +14,9 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client};
 
 use super::*;
+
+mod hostile;
+
 use crate::{audit::Trail, handler::Handler, pace::HEAD_TIMEOUT};
 
 const NAME: &str = "gateherald-webhook.gateherald-system.svc";
@@ -33,6 +36,7 @@ struct Bench {
     address: SocketAddr,
     roots: RootCertStore,
     shutdown: Shutdown,
+    metrics: Metrics,
     task: JoinHandle<TaskResult>,
 }
 
@@ -56,10 +60,10 @@ async fn bench() -> Bench {
         metrics: metrics.clone(),
     };
     let frontend = Frontend::new(handler, shutdown.clone());
-    let server = Server::new(frontend, Arc::new(resolver), metrics, shutdown.clone()).unwrap();
+    let server = Server::new(frontend, Arc::new(resolver), metrics.clone(), shutdown.clone()).unwrap();
     let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap();
-    Bench { address, roots, shutdown, task: tokio::spawn(server.run(listener)) }
+    Bench { address, roots, shutdown, metrics, task: tokio::spawn(server.run(listener)) }
 }
 
 impl Bench {

@@ -108,3 +108,16 @@ fn a_watch_that_fails_says_why_and_keeps_what_it_knows() {
     watch.failed(&refused(500), &mut trouble);
     assert_eq!(reason(&board), "");
 }
+
+#[test]
+fn what_is_no_name_is_not_put_into_a_url() {
+    for name in ["a", "cd-arp-gw", "1", "a.b-c.d", &"x".repeat(253)] {
+        assert!(is_name(name), "{name}");
+    }
+    for name in
+        ["", ".", "..", "../secrets", "a/b", "a?b", "a#b", "a%2fb", "A", "-a", "a-", "a..b", "a\0", "\u{e9}"]
+    {
+        assert!(!is_name(name), "{name}");
+    }
+    assert!(!is_name(&"x".repeat(254)));
+}
