@@ -7,6 +7,7 @@ MAKEFLAGS += --no-print-directory
 
 CARGO ?= cargo
 CARGO_DENY_VERSION := 0.20.2
+CARGO_FUZZ_VERSION := 0.13.2
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gateherald
 TOOLS := $(CACHE)/tools
 CHAPTERS ?= handler wire load webhook
@@ -20,7 +21,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 endif
 
-.PHONY: help setup build controlplane test model demo bench lint fmt fmt-check deny advisories clean
+.PHONY: help setup build controlplane test model fuzz demo bench lint fmt fmt-check deny advisories clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +42,10 @@ $(TOOLS)/bin/cargo-deny:
 	@echo "building cargo-deny $(CARGO_DENY_VERSION) (once)"
 	@$(CARGO) install --quiet --locked --root $(TOOLS) cargo-deny@$(CARGO_DENY_VERSION)
 
+$(TOOLS)/bin/cargo-fuzz:
+	@echo "building cargo-fuzz $(CARGO_FUZZ_VERSION) (once)"
+	@$(CARGO) install --quiet --locked --root $(TOOLS) cargo-fuzz@$(CARGO_FUZZ_VERSION)
+
 build: setup ## Build all programs
 	$(CARGO) build --workspace --bins
 
@@ -53,6 +58,18 @@ test: needs-root controlplane ## Run every test: tables, properties, a real API 
 
 model: ## Search long for two owners: SEEDS=FROM..TO random schedules of the ownership rules
 	GATEHERALD_MODEL_SEEDS=$(or $(SEEDS),0..300000) $(CARGO) test --package gateherald-announcer --lib claims::tests -- --nocapture
+
+# RUSTC_BOOTSTRAP lets the pinned compiler instrument for coverage. Without sanitizers: there is no unsafe code in what is fuzzed.
+fuzz: setup $(TOOLS)/bin/cargo-fuzz ## Feed every parser and decision anything, for long: SECONDS=300 each, TARGETS="review decision"
+	@for target in $(or $(TARGETS),$(notdir $(wildcard fuzz/seeds/*))); do \
+	  echo "fuzzing $$target"; \
+	  mkdir -p fuzz/libfuzzer/corpus/$$target; \
+	  env -u CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER -u CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER \
+	    RUSTC_BOOTSTRAP=1 PATH="$(TOOLS)/bin:$$PATH" CARGO_TARGET_DIR=fuzz/libfuzzer/target \
+	    $(CARGO) fuzz run --fuzz-dir fuzz/libfuzzer --sanitizer none $$target \
+	    fuzz/libfuzzer/corpus/$$target fuzz/seeds/$$target -- \
+	    -max_total_time=$(or $(SECONDS),300) -timeout=10 -print_final_stats=1; \
+	done
 
 demo: needs-root controlplane ## Tell the story on a real control plane; KEEP=1 leaves it running
 	@$(CARGO) run --quiet --package gateherald-lab -- demo $(if $(filter-out 0,$(KEEP)),--keep)
@@ -75,6 +92,7 @@ fmt-check: ## Fail when the source is not formatted
 
 deny: $(TOOLS)/bin/cargo-deny ## Check licences, banned crates and sources
 	PATH="$(TOOLS)/bin:$$PATH" $(CARGO) deny --log-level error check bans licenses sources
+	PATH="$(TOOLS)/bin:$$PATH" $(CARGO) deny --log-level error --manifest-path fuzz/libfuzzer/Cargo.toml check bans licenses sources
 
 advisories: $(TOOLS)/bin/cargo-deny ## Check known vulnerabilities (fetches their database)
 	PATH="$(TOOLS)/bin:$$PATH" $(CARGO) deny --log-level error check advisories
