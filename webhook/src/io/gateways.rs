@@ -103,6 +103,8 @@ impl Watch {
         loop {
             let rules = Arc::clone(&self.wanted.borrow_and_update());
             tokio::select! {
+                // First: the task that reads the rules' file ends at the same signal, and its end must not be taken for a fault.
+                biased;
                 () = shutdown.stopping() => return Ok(()),
                 outgrown = self.watch(&api, rules, &mut trouble) => outgrown?,
             }
