@@ -69,7 +69,7 @@ impl<A: Ask> Frontend<A> {
     {
         let version = request.version();
         let budget = Budget::of(request.uri().query(), Instant::now());
-        let _in_flight = self.handler.metrics.review_begins();
+        let reviewing = self.handler.metrics.review_begins();
         let mut response = match self.review(request, budget).await {
             Ok(body) => json(body),
             Err(refusal) => {
@@ -78,6 +78,7 @@ impl<A: Ask> Frontend<A> {
                 refusal.into_response()
             }
         };
+        reviewing.answered();
         // HTTP/2 has GOAWAY for this.
         if self.shutdown.is_draining() && version <= Version::HTTP_11 {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

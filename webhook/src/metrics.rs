@@ -46,6 +46,7 @@ pub struct Metrics {
     skipped: [Counter; SkipReason::ALL.len()],
     duration: Histogram,
     in_flight: Gauge,
+    abandoned: Counter,
     cached: Gauge,
     lookups: Family<Labels, Counter>,
     dropped: Counter,
@@ -62,9 +63,17 @@ struct RulesMetrics {
     failures: Counter,
 }
 
-/// A review under way; counts it as long as it lives.
+/// Something under way; counts it as long as it lives.
 #[derive(Debug)]
 pub struct InFlight(Gauge);
+
+/// A review under way. Dropped before it is answered when its caller goes away.
+#[derive(Debug)]
+pub(crate) struct Reviewing {
+    _in_flight: InFlight,
+    abandoned: Counter,
+    answered: bool,
+}
 
 impl Metrics {
     /// Adds the metrics to a registry that is prefixed with the program's name.
@@ -82,6 +91,7 @@ impl Metrics {
             // 5 µs to 2.6 s.
             duration: Histogram::new(exponential_buckets(5e-6, 2.0, 20)),
             in_flight: Gauge::default(),
+            abandoned: Counter::default(),
             cached: Gauge::default(),
             lookups,
             dropped: Counter::default(),
@@ -97,6 +107,8 @@ impl Metrics {
             Unit::Seconds,
             metrics.duration.clone(),
         );
+        let help = "Reviews whose caller did not wait for the answer";
+        registry.register("reviews_abandoned", help, metrics.abandoned.clone());
         registry.register("reviews_in_flight", "Reviews under way", metrics.in_flight.clone());
         registry.register("gateway_cache_objects", "Gateways in the cache", metrics.cached.clone());
         let help = "Gateways that the cache did not hold and that were asked for, by result";
@@ -112,8 +124,9 @@ impl Metrics {
         metrics
     }
 
-    pub(crate) fn review_begins(&self) -> InFlight {
-        InFlight::count(&self.in_flight)
+    pub(crate) fn review_begins(&self) -> Reviewing {
+        let in_flight = InFlight::count(&self.in_flight);
+        Reviewing { _in_flight: in_flight, abandoned: self.abandoned.clone(), answered: false }
     }
 
     pub(crate) fn connection_begins(&self) -> InFlight {
@@ -197,6 +210,20 @@ impl InFlight {
     fn count(gauge: &Gauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
+    }
+}
+
+impl Reviewing {
+    pub(crate) fn answered(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Reviewing {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.abandoned.inc();
+        }
     }
 }
 
