@@ -13,10 +13,17 @@ const CREATORS: usize = 20;
 const SERVICES: usize = 500;
 
 /// Restarts a replica, politely and rudely by turns, until `done`; the result is how often.
-async fn restart_again_and_again(webhook: &Webhook, mut done: watch::Receiver<bool>) -> anyhow::Result<usize> {
+async fn restart_again_and_again(
+    webhook: &Webhook,
+    mut done: watch::Receiver<bool>,
+) -> anyhow::Result<usize> {
     let mut restarts = 0;
     while !*done.borrow_and_update() {
-        if restarts % 2 == 0 { webhook.process().terminate().await? } else { webhook.process().kill().await? };
+        if restarts % 2 == 0 {
+            webhook.process().terminate().await?
+        } else {
+            webhook.process().kill().await?
+        };
         webhook.process().restart().await?;
         webhook.wait_ready().await?;
         restarts += 1;
@@ -31,7 +38,8 @@ fn twenty_creators_lose_no_service_and_in_the_end_no_label_while_a_replica_resta
         let shop = Shop::open(lab, "crowd").await?;
         let creator = async |creator: usize| -> anyhow::Result<()> {
             let name = format!("gw-{creator}");
-            let gateway = shop.gateway(&name, &json!({ "labels": { "crowd": "yes", "number": name } })).await?;
+            let gateway =
+                shop.gateway(&name, &json!({ "labels": { "crowd": "yes", "number": name } })).await?;
             let metadata = owned_by(&gateway)?;
             for number in 0..SERVICES {
                 shop.create(&format!("{name}-{number}"), &metadata).await?;

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::metadata::{LabelMap, Metadata};
+use crate::{labels::is_valid_value, metadata::Metadata};
 
 /// Envoy Gateway's Services live in its own namespace and belong to the `GatewayClass`.
 const ENVOY_GATEWAY: Preset = Preset {
@@ -67,12 +67,18 @@ pub enum Extracted<'a> {
 impl Extractor {
     /// Reads the labels of a Service. Values are taken whole: what a controller shortened names no Gateway.
     pub fn extract<'a>(&self, service: &'a Metadata) -> Extracted<'a> {
-        let label =
-            |labels: &'a LabelMap, key: &str| labels.get(key).map(String::as_str).filter(|v| !v.is_empty());
-        let Some(name) = label(&service.labels, &self.name_label) else { return Extracted::Nothing };
+        // What is no label value comes from no API server.
+        let label = |key: &str| {
+            service
+                .labels
+                .get(key)
+                .map(String::as_str)
+                .filter(|value| !value.is_empty() && is_valid_value(value))
+        };
+        let Some(name) = label(&self.name_label) else { return Extracted::Nothing };
         let namespace = match &self.namespace_label {
             None => service.namespace.as_str(),
-            Some(key) => match label(&service.labels, key) {
+            Some(key) => match label(key) {
                 Some(namespace) => namespace,
                 None => return Extracted::Nothing,
             },

@@ -37,6 +37,10 @@ fn half_a_pair_names_nobody() {
             ("gateway.envoyproxy.io/owning-gateway-name", "gw"),
             ("gateway.envoyproxy.io/owning-gateway-namespace", ""),
         ],
+        &[
+            ("gateway.envoyproxy.io/owning-gateway-name", "no label value"),
+            ("gateway.envoyproxy.io/owning-gateway-namespace", "prod"),
+        ],
     ] {
         assert_eq!(envoy.extract(&service("envoy-gateway-system", labels)), Extracted::Nothing, "{labels:?}");
     }
