@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A certificate authority and the leaf certificates it signs.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
@@ -10,12 +12,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::P
 use thiserror::Error;
 use time::OffsetDateTime;
 
-/// A CA lives one year.
-pub const CA_LIFE: SignedDuration = SignedDuration::from_hours(365 * 24);
-/// A leaf lives seven days, in memory only.
-pub const LEAF_LIFE: SignedDuration = SignedDuration::from_hours(7 * 24);
-/// Certificates are valid from ten minutes before they are made, for clocks that are behind.
-pub const BACKDATE: SignedDuration = SignedDuration::from_mins(10);
+use crate::{identity::Identity, lifetimes::Lifetimes, rotation::Ca};
 
 /// A CA with its key. The key leaves the process only into the Secret.
 pub struct Authority {
@@ -24,17 +21,6 @@ pub struct Authority {
     certificate: CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
     validity: Validity,
-}
-
-/// A leaf with its key, for one server name.
-#[derive(Debug)]
-pub struct Leaf {
-    /// The certificate.
-    pub certificate: CertificateDer<'static>,
-    /// Its key.
-    pub key: PrivateKeyDer<'static>,
-    /// When it is valid.
-    pub validity: Validity,
 }
 
 /// When a certificate is valid.
@@ -67,9 +53,9 @@ pub enum AuthorityError {
 }
 
 impl Authority {
-    /// Makes a new CA (ECDSA P-256) that is valid from now for [`CA_LIFE`].
-    pub fn generate(now: Timestamp) -> Result<Self, AuthorityError> {
-        let validity = Validity::starting(now, CA_LIFE);
+    /// Makes a new CA (ECDSA P-256).
+    pub fn generate(now: Timestamp, lifetimes: &Lifetimes) -> Result<Self, AuthorityError> {
+        let validity = Validity::starting(now, lifetimes.ca, lifetimes.backdate());
         let mut params = validity.params(Vec::new())?;
         // The date tells two CAs in one bundle apart, for people and for verifiers that search by subject.
         let name = format!("gateherald webhook CA {}", now.strftime("%Y-%m-%dT%H:%M:%SZ"));
@@ -100,9 +86,14 @@ impl Authority {
         Ok(Self { certificate_pem, key_pem, certificate, issuer, validity })
     }
 
-    /// Signs a new leaf for `server_name`, valid for [`LEAF_LIFE`] or as long as the CA is.
-    pub fn issue(&self, server_name: &str, now: Timestamp) -> Result<Leaf, AuthorityError> {
-        let mut validity = Validity::starting(now, LEAF_LIFE);
+    /// Signs a new leaf for `server_name`, valid no longer than the CA is.
+    pub fn issue(
+        &self,
+        server_name: &str,
+        now: Timestamp,
+        lifetimes: &Lifetimes,
+    ) -> Result<Identity, AuthorityError> {
+        let mut validity = Validity::starting(now, lifetimes.leaf, lifetimes.backdate());
         validity.not_after = validity.not_after.min(self.validity.not_after);
         let mut params = validity.params(vec![server_name.to_owned()])?;
         // The alternative name is what counts; a common name is limited to 64 characters and optional.
@@ -113,7 +104,7 @@ impl Authority {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(AuthorityError::Generate)?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(AuthorityError::Generate)?;
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        Ok(Leaf { certificate: certificate.into(), key, validity })
+        Ok(Identity { chain: vec![certificate.into()], key, validity })
     }
 
     /// The certificate.
@@ -143,11 +134,24 @@ impl std::fmt::Debug for Authority {
     }
 }
 
+impl PartialEq for Authority {
+    /// By certificate: a key belongs to it.
+    fn eq(&self, other: &Self) -> bool {
+        self.certificate == other.certificate
+    }
+}
+
+impl Ca for Arc<Authority> {
+    fn validity(&self) -> Validity {
+        self.validity
+    }
+}
+
 impl Validity {
-    fn starting(now: Timestamp, life: SignedDuration) -> Self {
+    pub(crate) fn starting(now: Timestamp, life: SignedDuration, backdate: SignedDuration) -> Self {
         // Whole seconds, as certificates have them.
         let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
-        Self { not_before: now - BACKDATE, not_after: now + life }
+        Self { not_before: now - backdate, not_after: now + life }
     }
 
     /// Of a certificate that was read.
@@ -165,9 +169,15 @@ impl Validity {
         (self.not_before..=self.not_after).contains(&now)
     }
 
-    /// When a certificate should be replaced: at two thirds of its life.
-    pub fn renew_at(&self) -> Timestamp {
-        self.not_before + self.not_before.duration_until(self.not_after) * 2 / 3
+    /// Whether the certificate's time is over.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        self.not_after <= now
+    }
+
+    /// When a certificate of ours should be replaced: when a third of its life is left, counted from when it was made.
+    pub fn renew_at(&self, backdate: SignedDuration) -> Timestamp {
+        let life = self.not_before.duration_until(self.not_after) - backdate;
+        self.not_after - life.max(SignedDuration::ZERO) / 3
     }
 
     fn params(&self, names: Vec<String>) -> Result<CertificateParams, AuthorityError> {

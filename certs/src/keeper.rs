@@ -1,45 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The tasks that keep certificates: one renews the leaf, one keeps the registration's bundle.
+//! The tasks that keep certificates: one has a leaf to serve, one looks after the registration's bundle.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
-use gateherald_runtime::{
-    backoff::Backoff,
-    chain::chain,
-    kubernetes::Trouble,
-    readiness::{Board, Handle},
-    shutdown::Shutdown,
-    tasks::{TaskResult, Tasks},
-};
-use jiff::Timestamp;
+use gateherald_runtime::{readiness::Board, shutdown::Shutdown, tasks::Tasks};
 use kube::Client;
-use tokio::{sync::watch, time::sleep};
-use tracing::info;
+use tokio::sync::watch;
 
 use crate::{
-    authority::Validity,
+    args::{CertificateArgs, Mode},
     io::{
-        registration::{Registration, Trust},
+        authorities::Authorities,
+        mounted::Mounted,
+        registration::{Registration, Writer},
         secret::Store,
     },
+    lifetimes::{Lifetimes, LifetimesError},
     metrics::Metrics,
     resolver::Resolver,
-    slots::Slots,
+    serving::{Serving, Trust},
 };
 
-/// The longest sleep before the wall clock is asked again: it may jump, and sleeping does not follow it.
-const LOOK_AGAIN: Duration = Duration::from_mins(1);
-
-/// The objects that certificates live in and are made for.
+/// The objects that certificates are made for.
 #[derive(Clone, Debug)]
 pub struct Names {
     /// The release's namespace.
     pub namespace: String,
     /// The Service that the API server calls.
     pub service: String,
-    /// The Secret that holds the CA.
-    pub secret: String,
-    /// The ConfigMap that owns the Secret.
+    /// The ConfigMap that owns what is created.
     pub owner: String,
     /// The webhook configuration.
     pub configuration: String,
@@ -47,10 +36,37 @@ pub struct Names {
     pub entry: String,
 }
 
+/// Where certificates come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// From a CA of our own.
+    Own {
+        /// The Secret that holds it.
+        secret: String,
+        /// How long certificates live.
+        lifetimes: Lifetimes,
+    },
+    /// From a mounted Secret.
+    Mounted(PathBuf),
+}
+
+impl TryFrom<CertificateArgs> for Source {
+    type Error = LifetimesError;
+
+    fn try_from(args: CertificateArgs) -> Result<Self, LifetimesError> {
+        let lifetimes = args.lifetimes()?;
+        Ok(match args.certificates {
+            Mode::Auto => Self::Own { secret: args.ca_secret, lifetimes },
+            Mode::CertManager | Mode::Provided => Self::Mounted(args.certificate_dir),
+        })
+    }
+}
+
 /// Starts both tasks; returns what the TLS listener serves. The readiness parts are `certificate` and `registration`.
 pub fn spawn(
     tasks: &mut Tasks,
     client: &Client,
+    source: Source,
     names: &Names,
     board: &mut Board,
     metrics: Metrics,
@@ -58,88 +74,26 @@ pub fn spawn(
 ) -> Arc<Resolver> {
     let server_name = format!("{}.{}.svc", names.service, names.namespace);
     let resolver = Arc::new(Resolver::default());
-    let (trust, trusted) = watch::channel(None);
-    let leaf = LeafTask {
-        store: Store::new(client.clone(), &names.namespace, &names.secret, &names.owner),
-        server_name: server_name.clone(),
-        resolver: Arc::clone(&resolver),
-        trust,
-        handle: board.part("certificate", "there is no CA yet"),
-        metrics: metrics.clone(),
+    let (trust, trusted) = watch::channel(Trust::default());
+    let (sightings, live) = watch::channel(None);
+    let handle = board.part("certificate", "there is no certificate yet");
+    let serving = Serving { resolver: Arc::clone(&resolver), trust, handle, metrics: metrics.clone() };
+    let writer = match source {
+        Source::Own { secret, lifetimes } => {
+            let store = Store::new(client.clone(), &names.namespace, &secret, &names.owner);
+            let task = Authorities::new(store, server_name.clone(), lifetimes, serving, live);
+            tasks.spawn("certificate", task.run(shutdown.clone()));
+            Writer::Us
+        }
+        Source::Mounted(directory) => {
+            let task = Mounted::new(directory, server_name.clone(), serving);
+            tasks.spawn("certificate", task.run(shutdown.clone()));
+            Writer::Others
+        }
     };
-    let registration = Registration::new(client.clone(), &names.configuration, &names.entry, &server_name);
+    let Names { configuration, entry, .. } = names;
+    let registration = Registration::new(client.clone(), configuration, entry, &server_name, writer);
     let handle = board.part("registration", "the live configuration was not seen yet");
-    tasks.spawn("certificate", leaf.run(shutdown.clone()));
-    tasks.spawn("registration", registration.keep(trusted, handle, metrics, shutdown.clone()));
+    tasks.spawn("registration", registration.keep(trusted, sightings, handle, metrics, shutdown.clone()));
     resolver
-}
-
-struct LeafTask {
-    store: Store,
-    server_name: String,
-    resolver: Arc<Resolver>,
-    trust: watch::Sender<Option<Arc<Trust>>>,
-    handle: Handle,
-    metrics: Metrics,
-}
-
-impl LeafTask {
-    async fn run(self, shutdown: Shutdown) -> TaskResult {
-        tokio::select! {
-            () = shutdown.stopping() => Ok(()),
-            never = self.renew_for_ever() => never,
-        }
-    }
-
-    async fn renew_for_ever(&self) -> TaskResult {
-        let mut known = None;
-        let mut trouble = Trouble::new("certificate");
-        let mut backoff = Backoff::default();
-        let mut served: Option<Validity> = None;
-        loop {
-            let now = Timestamp::now();
-            match self.store.ensure(known.as_ref(), now).await {
-                Ok(slots) => {
-                    trouble.over();
-                    backoff.reset();
-                    let validity = self.serve(&slots, now)?;
-                    served = Some(validity);
-                    known = Some(slots);
-                    until(validity.renew_at()).await;
-                }
-                Err(error) => {
-                    let reason = chain(&error);
-                    trouble.note(&reason);
-                    // A leaf that is still valid serves on while no new one can be had.
-                    if !served.is_some_and(|served| served.contains(now)) {
-                        self.handle.waiting(reason);
-                    }
-                    sleep(backoff.pause()).await;
-                }
-            }
-        }
-    }
-
-    /// Signs a leaf and serves it.
-    fn serve(&self, slots: &Slots, now: Timestamp) -> anyhow::Result<Validity> {
-        let leaf = slots.current.issue(&self.server_name, now)?;
-        self.resolver.serve(&leaf)?;
-        self.metrics.ca_expires(slots.current.validity().not_after);
-        self.metrics.leaf_expires(leaf.validity.not_after);
-        info!(server_name = self.server_name, not_after = %leaf.validity.not_after, "serving a new certificate");
-        let authorities = slots.authorities().map(|authority| authority.certificate().clone()).collect();
-        self.trust.send_replace(Some(Arc::new(Trust { authorities, leaf: leaf.certificate })));
-        self.handle.ready();
-        Ok(leaf.validity)
-    }
-}
-
-/// Waits for an instant of the wall clock.
-async fn until(instant: Timestamp) {
-    while let Ok(left) = Duration::try_from(Timestamp::now().duration_until(instant)) {
-        if left.is_zero() {
-            return;
-        }
-        sleep(left.min(LOOK_AGAIN)).await;
-    }
 }

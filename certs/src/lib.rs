@@ -7,12 +7,22 @@
 //!        └──▶ CA bundle ──▶ MutatingWebhookConfiguration ──▶ the live bundle verifies the leaf: ready
 //! ```
 //!
-//! [`authority`], [`slots`] and [`bundle`] are pure; [`io`] talks to the API server; [`keeper`] owns the tasks.
+//! That is mode `auto`. In the others the leaf is a file, and somebody else writes the bundle.
+//!
+//! [`rotation`], on [`slots`] and [`lifetimes`], is how several replicas replace their CA without a failed call; it and
+//! [`authority`], [`bundle`], [`identity`] and [`sightings`] are pure. [`io`] talks to the API server and reads files;
+//! [`keeper`] starts the tasks.
 
+pub mod args;
 pub mod authority;
 pub mod bundle;
+pub mod identity;
 pub mod io;
 pub mod keeper;
+pub mod lifetimes;
 pub mod metrics;
 pub mod resolver;
+pub mod rotation;
+pub mod serving;
+pub mod sightings;
 pub mod slots;

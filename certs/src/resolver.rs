@@ -10,27 +10,27 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use crate::authority::Leaf;
+use crate::identity::Identity;
 
-/// The live certificate; without one every handshake fails. Written by the keeper alone.
+/// The live certificate; without one every handshake fails. Written by the task `certificate` alone.
 #[derive(Debug, Default)]
 pub struct Resolver {
     live: ArcSwapOption<CertifiedKey>,
 }
 
 impl Resolver {
-    /// Serves this leaf from the start.
-    pub fn serving(leaf: &Leaf) -> Result<Self, rustls::Error> {
+    /// Serves this from the start.
+    pub fn serving(identity: &Identity) -> Result<Self, rustls::Error> {
         let resolver = Self::default();
-        resolver.serve(leaf)?;
+        resolver.serve(identity)?;
         Ok(resolver)
     }
 
-    /// Serves this leaf from the next handshake on.
-    pub(crate) fn serve(&self, leaf: &Leaf) -> Result<(), rustls::Error> {
+    /// Serves this from the next handshake on. Fails when the key is not the certificate's.
+    pub(crate) fn serve(&self, identity: &Identity) -> Result<(), rustls::Error> {
         let missing = || rustls::Error::General("no crypto provider is installed".into());
         let provider = CryptoProvider::get_default().ok_or_else(missing)?;
-        let key = CertifiedKey::from_der(vec![leaf.certificate.clone()], leaf.key.clone_key(), provider)?;
+        let key = CertifiedKey::from_der(identity.chain.clone(), identity.key.clone_key(), provider)?;
         self.live.store(Some(Arc::new(key)));
         Ok(())
     }

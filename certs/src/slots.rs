@@ -4,11 +4,11 @@
 //! | key | meaning |
 //! |---|---|
 //! | `ca.crt`, `ca.key` | the CA that signs, PEM |
-//! | `next-ca.crt`, `next-ca.key` | the CA that signs after the next promotion, or the one before it until it is dropped |
-//! | `next-published-at` | when the second CA was seen in the live bundle, RFC 3339 |
-//! | `next-drop-after` | when the second CA, having been replaced, leaves the Secret and the bundle, RFC 3339 |
+//! | `next-ca.crt`, `next-ca.key` | the CA that signs after the next promotion; after it, the one that signed before |
+//! | `next-published-at` | when the CA that comes next was seen in the live bundle, RFC 3339 |
+//! | `next-drop-after` | there if the second CA has been replaced: when it leaves the bundle and the Secret, RFC 3339 |
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
@@ -17,7 +17,7 @@ use thiserror::Error;
 use crate::authority::{Authority, AuthorityError};
 
 const CURRENT: Keys = Keys { certificate: "ca.crt", key: "ca.key" };
-const NEXT: Keys = Keys { certificate: "next-ca.crt", key: "next-ca.key" };
+const SECOND: Keys = Keys { certificate: "next-ca.crt", key: "next-ca.key" };
 const PUBLISHED_AT: &str = "next-published-at";
 const DROP_AFTER: &str = "next-drop-after";
 
@@ -29,24 +29,37 @@ struct Keys {
     key: &'static str,
 }
 
-/// Both slots.
-#[derive(Debug)]
-pub struct Slots {
+/// Both slots; `A` is an [`Authority`], or stands for one in tests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slots<A = Arc<Authority>> {
     /// The CA that signs.
-    pub current: Authority,
+    pub current: A,
     /// The CA before or after it.
-    pub next: Option<Next>,
+    pub second: Option<Second<A>>,
 }
 
 /// The second slot.
-#[derive(Debug)]
-pub struct Next {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Second<A = Arc<Authority>> {
     /// Its CA.
-    pub authority: Authority,
-    /// When it was seen in the live bundle.
-    pub published_at: Option<Timestamp>,
-    /// When it goes.
-    pub drop_after: Option<Timestamp>,
+    pub authority: A,
+    /// What it is there for.
+    pub role: Role,
+}
+
+/// What the second CA is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It will sign.
+    Successor {
+        /// When it was first seen in the live bundle.
+        published_at: Option<Timestamp>,
+    },
+    /// It has signed.
+    Predecessor {
+        /// When it leaves the bundle, and then this slot.
+        drop_after: Timestamp,
+    },
 }
 
 /// Why the Secret's contents cannot be used.
@@ -82,17 +95,22 @@ impl Slots {
     /// Reads the Secret's data.
     pub fn read(data: &Data) -> Result<Self, SlotsError> {
         let current = authority(data, &CURRENT)?;
-        let next = if data.contains_key(NEXT.certificate) {
-            let authority = authority(data, &NEXT)?;
-            Some(Next {
-                authority,
-                published_at: time(data, PUBLISHED_AT)?,
-                drop_after: time(data, DROP_AFTER)?,
-            })
+        let second = if data.contains_key(SECOND.certificate) {
+            let role = match time(data, DROP_AFTER)? {
+                Some(drop_after) => Role::Predecessor { drop_after },
+                None => Role::Successor { published_at: time(data, PUBLISHED_AT)? },
+            };
+            Some(Second { authority: authority(data, &SECOND)?, role })
         } else {
             None
         };
-        Ok(Self { current, next })
+        Ok(Self { current, second })
+    }
+
+    /// What can be read of broken data: one CA that can sign, better than a new one that nobody trusts yet.
+    pub fn salvage(data: &Data) -> Option<Self> {
+        let readable = authority(data, &CURRENT).or_else(|_| authority(data, &SECOND));
+        readable.ok().map(|current| Self { current, second: None })
     }
 
     /// The Secret's data.
@@ -102,19 +120,16 @@ impl Slots {
             |key: &str, text: &str| data.insert(key.to_owned(), ByteString(text.as_bytes().to_vec()));
         put(CURRENT.certificate, self.current.certificate_pem());
         put(CURRENT.key, self.current.key_pem());
-        if let Some(next) = &self.next {
-            put(NEXT.certificate, next.authority.certificate_pem());
-            put(NEXT.key, next.authority.key_pem());
-            for (key, time) in [(PUBLISHED_AT, next.published_at), (DROP_AFTER, next.drop_after)] {
-                time.map(|time| put(key, &time.to_string()));
-            }
+        if let Some(Second { authority, role }) = &self.second {
+            put(SECOND.certificate, authority.certificate_pem());
+            put(SECOND.key, authority.key_pem());
+            let (key, time) = match role {
+                Role::Successor { published_at } => (PUBLISHED_AT, *published_at),
+                Role::Predecessor { drop_after } => (DROP_AFTER, Some(*drop_after)),
+            };
+            time.map(|time| put(key, &time.to_string()));
         }
         data
-    }
-
-    /// Every CA that clients must trust, the current one first.
-    pub fn authorities(&self) -> impl Iterator<Item = &Authority> {
-        std::iter::once(&self.current).chain(self.next.iter().map(|next| &next.authority))
     }
 }
 
@@ -123,13 +138,11 @@ fn text<'a>(data: &'a Data, key: &'static str) -> Result<&'a str, SlotsError> {
     str::from_utf8(&bytes.0).map_err(|_| SlotsError::NotText(key))
 }
 
-fn authority(data: &Data, keys: &Keys) -> Result<Authority, SlotsError> {
+fn authority(data: &Data, keys: &Keys) -> Result<Arc<Authority>, SlotsError> {
     let Keys { certificate, key } = *keys;
-    Authority::load(text(data, certificate)?, text(data, key)?).map_err(|source| SlotsError::Authority {
-        certificate,
-        key,
-        source,
-    })
+    Authority::load(text(data, certificate)?, text(data, key)?)
+        .map(Arc::new)
+        .map_err(|source| SlotsError::Authority { certificate, key, source })
 }
 
 fn time(data: &Data, key: &'static str) -> Result<Option<Timestamp>, SlotsError> {

@@ -4,6 +4,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Parser, ValueEnum};
+use gateherald_certs::args::CertificateArgs;
 use gateherald_runtime::{kubernetes::KubeArgs, logging::LogArgs};
 use serde::Serialize;
 
@@ -36,9 +37,10 @@ pub struct Args {
     #[arg(long, default_value = "gateherald-owner", value_name = "NAME")]
     pub owner_configmap: String,
 
-    /// Secret that holds the CA; created when missing
-    #[arg(long, default_value = "gateherald-webhook-ca", value_name = "NAME")]
-    pub ca_secret: String,
+    /// Certificates.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub certificates: CertificateArgs,
 
     /// YAML file with the label rules, read again when it changes; without it the default rules decide
     #[arg(long, value_name = "PATH")]

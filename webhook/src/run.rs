@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use gateherald_certs::{
-    keeper::{self, Names},
+    keeper::{self, Names, Source},
     metrics::Metrics as CertMetrics,
 };
 use gateherald_runtime::{
@@ -58,6 +58,7 @@ pub async fn run(args: Args, filter: LogFilter) -> anyhow::Result<()> {
     let own = registry.sub_registry_with_prefix("gateherald_webhook");
     let (metrics, cert_metrics) = (Metrics::register(own), CertMetrics::register(own));
 
+    let certificates = Source::try_from(args.certificates.clone())?;
     let signals = Signals::install()?;
     process::raise_file_limit();
     let rules_file = RulesFile::open(args.label_rules.clone(), metrics.clone()).await?;
@@ -71,7 +72,9 @@ pub async fn run(args: Args, filter: LogFilter) -> anyhow::Result<()> {
     let config = Config { args: Arc::clone(&args), rules: rules.clone(), problem: rules_file.problem() };
     info!(version = VERSION, config = config.show()?, "starting");
 
-    let resolver = keeper::spawn(&mut tasks, &client, &names(&args), &mut board, cert_metrics, &shutdown);
+    let names = names(&args);
+    let resolver =
+        keeper::spawn(&mut tasks, &client, certificates, &names, &mut board, cert_metrics, &shutdown);
 
     let (gateways, synced) = (Arc::new(Gateways::default()), watch::Sender::new(false));
     let (trail, lines) = Trail::new(args.audit == AuditArg::All, metrics.clone());
@@ -99,12 +102,11 @@ pub async fn run(args: Args, filter: LogFilter) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The objects that certificates live in and are made for.
+/// The objects that certificates are made for.
 fn names(args: &Args) -> Names {
     Names {
         namespace: args.namespace.clone(),
         service: args.service_name.clone(),
-        secret: args.ca_secret.clone(),
         owner: args.owner_configmap.clone(),
         configuration: args.webhook_configuration.clone(),
         entry: ENTRY.into(),

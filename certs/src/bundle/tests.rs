@@ -1,40 +1,51 @@
 // SPDX-License-Identifier: Apache-2.0
 use super::*;
-use crate::authority::{Authority, CA_LIFE};
+use crate::{authority::Authority, lifetimes::Lifetimes};
+
+const LIFETIMES: Lifetimes = Lifetimes::DEFAULT;
 
 fn now() -> Timestamp {
     "2025-03-01T12:00:00Z".parse().unwrap()
 }
 
 fn ca(made: Timestamp) -> Authority {
-    Authority::generate(made).unwrap()
+    Authority::generate(made, &LIFETIMES).unwrap()
 }
 
 #[test]
-fn merging_keeps_other_cas_drops_expired_ones_and_garbage_and_repeats_nothing() {
-    let (ours, theirs, expired) = (ca(now()), ca(now()), ca(now() - CA_LIFE * 2));
+fn merging_keeps_other_cas_drops_what_is_over_and_garbage_and_repeats_nothing() {
+    let (ours, theirs, expired, retired) = (ca(now()), ca(now()), ca(now() - LIFETIMES.ca), ca(now()));
     let live = [
         theirs.certificate_pem(),
         "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
         expired.certificate_pem(),
         ours.certificate_pem(),
+        retired.certificate_pem(),
         "text that is no PEM\n",
     ]
     .concat();
-    let merged = merge(live.as_bytes(), std::iter::once(ours.certificate()), now());
+    let (required, retired) = ([ours.certificate().clone()], [retired.certificate().clone()]);
+    let merged = merge(live.as_bytes(), &required, &retired, now());
     assert_eq!(merged, [ours.certificate().clone(), theirs.certificate().clone()]);
-    let again = merge(write(&merged).as_bytes(), std::iter::once(ours.certificate()), now());
-    assert_eq!(again, merged);
+    assert_eq!(merge(write(&merged).as_bytes(), &required, &retired, now()), merged);
 }
 
 #[test]
 fn an_absent_bundle_becomes_ours() {
-    let ours = ca(now());
-    assert_eq!(merge(b"", std::iter::once(ours.certificate()), now()), [ours.certificate().clone()]);
+    let required = [ca(now()).certificate().clone()];
+    assert_eq!(merge(b"", &required, &[], now()), required);
 }
 
 #[test]
-fn an_empty_bundle_verifies_nothing_and_says_so() {
-    let leaf = ca(now()).issue("a.b.svc", now()).unwrap();
-    assert_eq!(verifies(b"", &leaf.certificate, "a.b.svc", now()), Err("it is empty".into()));
+fn a_bundle_that_verifies_nothing_says_so() {
+    gateherald_runtime::crypto::install_provider();
+    let ca = ca(now());
+    let chain = ca.issue("a.b.svc", now(), &LIFETIMES).unwrap().chain;
+    let bundle = ca.certificate_pem().as_bytes();
+    assert_eq!(verifies(bundle, &chain, "a.b.svc", now()), Ok(()));
+    assert_eq!(verifies(b"", &chain, "a.b.svc", now()), Err("it is empty".into()));
+    // Like the API server, and unlike webpki: a CA is only good in its own time.
+    let over = now() + LIFETIMES.ca * 2;
+    assert_eq!(verifies(bundle, &chain, "a.b.svc", over), Err("no CA in it is valid now".into()));
+    assert_eq!(verifies(bundle, &[], "a.b.svc", now()), Err("there is no certificate".into()));
 }

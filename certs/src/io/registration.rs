@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Our entry in the live `MutatingWebhookConfiguration`: watched, and its CA bundle kept so that it verifies our leaf.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::bail;
 use futures::{Stream, StreamExt};
@@ -12,7 +12,7 @@ use gateherald_runtime::{
     shutdown::Shutdown,
     tasks::TaskResult,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{ByteString, api::admissionregistration::v1::MutatingWebhookConfiguration};
 use kube::{
     Api, Client,
@@ -24,10 +24,13 @@ use kube::{
 };
 use rustls_pki_types::CertificateDer;
 use serde_json::json;
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 use tracing::info;
 
-use crate::{bundle, metrics::Metrics};
+use crate::{bundle, metrics::Metrics, rotation::LOOK_AGAIN, serving::Trust, sightings::Sightings};
 
 /// The resource as RBAC and people name it.
 const RESOURCE: &str = "mutatingwebhookconfigurations.admissionregistration.k8s.io";
@@ -36,13 +39,16 @@ const FIELD_MANAGER: &str = "gateherald-webhook";
 /// Annotations by which cert-manager's injector owns the bundle.
 const INJECTED_BY_OTHERS: &str = "cert-manager.io/inject-";
 
-/// What the live bundle must make the API server trust.
-#[derive(Clone, Debug)]
-pub struct Trust {
-    /// Every CA whose leaves may be served.
-    pub authorities: Vec<CertificateDer<'static>>,
-    /// The leaf that is served.
-    pub leaf: CertificateDer<'static>,
+/// Since when the live bundle has held each CA.
+pub(crate) type Live = Sightings<CertificateDer<'static>, Instant>;
+
+/// Who writes the live bundle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writer {
+    /// This program.
+    Us,
+    /// Somebody else: it is only looked at.
+    Others,
 }
 
 /// Our entry, and who we are.
@@ -52,50 +58,51 @@ pub struct Registration {
     configuration: String,
     entry: String,
     server_name: String,
+    writer: Writer,
 }
 
-/// What to do about a live configuration.
+/// A live configuration compared with what it should be.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Plan {
-    /// The bundle verifies our leaf and holds all our CAs.
-    Verified,
-    /// Write this bundle.
-    Write(String),
-    /// Keep hands off, for this reason.
-    Refuse(String),
+pub(crate) struct Verdict {
+    /// Whether the bundle verifies what is served; if not, why.
+    pub(crate) verified: Result<(), String>,
+    /// The bundle to write, if it should be another.
+    pub(crate) write: Option<String>,
 }
 
 impl Registration {
     /// Names our entry, and the server name under which the API server calls us. Sends nothing.
-    pub fn new(client: Client, configuration: &str, entry: &str, server_name: &str) -> Self {
+    pub fn new(client: Client, configuration: &str, entry: &str, server_name: &str, writer: Writer) -> Self {
         Self {
             api: Api::all(client),
             configuration: configuration.to_owned(),
             entry: entry.to_owned(),
             server_name: server_name.to_owned(),
+            writer,
         }
     }
 
-    /// Keeps the bundle until the process stops.
-    pub async fn keep(
+    /// Watches the configuration, tells what is in its bundle, and keeps that right, until the process stops.
+    pub(crate) async fn keep(
         self,
-        mut trust: watch::Receiver<Option<Arc<Trust>>>,
+        mut trust: watch::Receiver<Trust>,
+        live: watch::Sender<Option<Arc<Live>>>,
         handle: Handle,
         metrics: Metrics,
         shutdown: Shutdown,
     ) -> TaskResult {
+        let trouble = Trouble::new("registration");
         let mut keeper =
-            Keeper { handle, metrics, trouble: Trouble::new("registration"), live: Live::Unknown };
-        let mut events = std::pin::pin!(self.events());
+            Keeper { registration: self, sightings: live, handle, metrics, trouble, seen: Seen::Unknown };
+        let mut events = std::pin::pin!(keeper.registration.events());
         let mut backoff = Backoff::default();
         loop {
             let wanted = trust.borrow_and_update().clone();
-            let retry = match keeper.settle(&self, wanted).await {
-                Settled::Done => {
-                    backoff.reset();
-                    None
-                }
-                Settled::TryAgain => Some(backoff.pause()),
+            let wait = if keeper.settle(&wanted).await {
+                backoff.reset();
+                until_over(&wanted)
+            } else {
+                backoff.pause()
             };
             tokio::select! {
                 // First: the sender of `trust` goes too when the process stops.
@@ -106,7 +113,7 @@ impl Registration {
                     None => bail!("the watch of {RESOURCE} ended"),
                 },
                 changed = trust.changed() => changed?,
-                () = async { sleep(retry.unwrap_or_default()).await }, if retry.is_some() => {}
+                () = sleep(wait) => {}
             }
         }
     }
@@ -116,32 +123,40 @@ impl Registration {
         watcher(self.api.clone(), only).backoff(Backoff::default())
     }
 
+    /// The bundle of our entry; the text says why there is none to speak of.
+    fn bundle<'a>(&self, live: &'a MutatingWebhookConfiguration) -> Result<&'a [u8], String> {
+        let entries = live.webhooks.iter().flatten();
+        match entries.into_iter().find(|entry| entry.name == self.entry) {
+            Some(entry) => Ok(entry.client_config.ca_bundle.as_ref().map_or(&[][..], |bundle| &bundle.0)),
+            None => Err(format!("{} has no entry {}", self.configuration, self.entry)),
+        }
+    }
+
     /// Pure but for the crypto provider: compares a live configuration with what must be trusted.
-    pub(crate) fn plan(&self, live: &MutatingWebhookConfiguration, trust: &Trust, now: Timestamp) -> Plan {
+    pub(crate) fn judge(
+        &self,
+        live: &MutatingWebhookConfiguration,
+        trust: &Trust,
+        now: Timestamp,
+    ) -> Verdict {
+        let refuse = |reason: String| Verdict { verified: Err(reason), write: None };
         let name = &self.configuration;
         let annotations = live.metadata.annotations.iter().flatten();
-        if let Some((key, _)) = annotations.into_iter().find(|(key, _)| key.starts_with(INJECTED_BY_OTHERS)) {
-            return Plan::Refuse(format!("{name} carries {key}: its CA bundle is cert-manager's to write"));
+        let injected = annotations.into_iter().find(|(key, _)| key.starts_with(INJECTED_BY_OTHERS));
+        if let (Writer::Us, Some((key, _))) = (self.writer, injected) {
+            return refuse(format!("{name} carries {key}: its CA bundle is cert-manager's to write"));
         }
-        let entries = live.webhooks.iter().flatten();
-        let Some(entry) = entries.into_iter().find(|entry| entry.name == self.entry) else {
-            return Plan::Refuse(format!("{name} has no entry {}", self.entry));
+        let bytes = match self.bundle(live) {
+            Ok(bytes) => bytes,
+            Err(reason) => return refuse(reason),
         };
-        let bytes = entry.client_config.ca_bundle.as_ref().map_or(&[][..], |bundle| &bundle.0);
-        let present = bundle::read(bytes);
-        let verified = bundle::verifies(bytes, &trust.leaf, &self.server_name, now);
-        if verified.is_ok() && trust.authorities.iter().all(|authority| present.contains(authority)) {
-            return Plan::Verified;
-        }
-        let merged = bundle::merge(bytes, trust.authorities.iter(), now);
-        let text = bundle::write(&merged);
-        match verified {
-            // Writing what is there already would go on for ever.
-            Err(reason) if text.as_bytes() == bytes => {
-                Plan::Refuse(format!("the CA bundle of {name} does not verify the certificate: {reason}"))
-            }
-            _ => Plan::Write(text),
-        }
+        let verified = bundle::verifies(bytes, &trust.chain, &self.server_name, now)
+            .map_err(|reason| format!("the CA bundle of {name} does not verify the certificate: {reason}"));
+        let write = match self.writer {
+            Writer::Us => due(bytes, trust, verified.is_ok(), now),
+            Writer::Others => None,
+        };
+        Verdict { verified, write }
     }
 
     /// Writes this one field by server-side apply; the resourceVersion makes it a compare-and-swap.
@@ -160,41 +175,53 @@ impl Registration {
     }
 }
 
+/// The bundle to write in place of `bytes`; `None` when nothing is wrong with it that writing could cure.
+fn due(bytes: &[u8], trust: &Trust, verified: bool, now: Timestamp) -> Option<String> {
+    let present = bundle::read(bytes);
+    let complete = trust.required.iter().all(|ca| present.contains(ca))
+        && !trust.retired.iter().any(|ca| present.contains(ca));
+    if verified && complete {
+        return None;
+    }
+    let text = bundle::write(&bundle::merge(bytes, &trust.required, &trust.retired, now));
+    // Writing what is there already would go on for ever.
+    (text.as_bytes() != bytes).then_some(text)
+}
+
 /// What the watch has shown.
 #[derive(Debug)]
-enum Live {
+enum Seen {
     /// Nothing yet.
     Unknown,
     /// The configuration does not exist.
     Missing,
-    /// It was written; the event that shows the result has not come.
-    Written,
     /// The configuration, as it is now.
-    Seen(Box<MutatingWebhookConfiguration>),
-}
-
-/// Whether anything is left to do before the next event.
-enum Settled {
-    Done,
-    TryAgain,
+    Present(Box<MutatingWebhookConfiguration>),
+    /// As it was, until the event that shows the own write.
+    Written(Box<MutatingWebhookConfiguration>),
 }
 
 /// The state of [`Registration::keep`].
 struct Keeper {
+    registration: Registration,
+    sightings: watch::Sender<Option<Arc<Live>>>,
     handle: Handle,
     metrics: Metrics,
     trouble: Trouble,
-    live: Live,
+    seen: Seen,
 }
 
 impl Keeper {
     fn see(&mut self, event: watcher::Result<Event<MutatingWebhookConfiguration>>) {
         match event {
-            Ok(Event::Init) => self.live = Live::Unknown,
-            Ok(Event::InitApply(live) | Event::Apply(live)) => self.live = Live::Seen(Box::new(live)),
-            Ok(Event::InitDone) if matches!(self.live, Live::Unknown) => self.live = Live::Missing,
+            Ok(Event::Init) => self.seen = Seen::Unknown,
+            Ok(Event::InitApply(live) | Event::Apply(live)) => {
+                self.look(self.registration.bundle(&live).unwrap_or_default());
+                self.seen = Seen::Present(Box::new(live));
+            }
+            Ok(Event::InitDone) if matches!(self.seen, Seen::Unknown) => self.see_none(),
             Ok(Event::InitDone) => self.trouble.over(),
-            Ok(Event::Delete(_)) => self.live = Live::Missing,
+            Ok(Event::Delete(_)) => self.see_none(),
             Err(error) => {
                 let reason = explain_watch(RESOURCE, &error);
                 self.trouble.note(&reason);
@@ -206,56 +233,72 @@ impl Keeper {
         }
     }
 
-    async fn settle(&mut self, registration: &Registration, trust: Option<Arc<Trust>>) -> Settled {
-        let Some(trust) = trust else { return Settled::Done };
-        let live = match &self.live {
-            Live::Unknown | Live::Written => return Settled::Done,
-            Live::Missing => {
-                self.not_synced(format!(
-                    "MutatingWebhookConfiguration {} is missing",
-                    registration.configuration
-                ));
-                return Settled::Done;
+    fn see_none(&mut self) {
+        self.look(&[]);
+        self.seen = Seen::Missing;
+    }
+
+    /// Every bundle that was live counts, however short: some API server may still go by it.
+    fn look(&self, bundle: &[u8]) {
+        self.sightings.send_modify(|live| {
+            let before = live.clone().unwrap_or_default();
+            *live = Some(Arc::new(before.look(bundle::read(bundle), Instant::now())));
+        });
+    }
+
+    /// Whether nothing is left to do before the next event.
+    async fn settle(&mut self, trust: &Trust) -> bool {
+        if trust.chain.is_empty() {
+            return true;
+        }
+        let live = match &self.seen {
+            Seen::Unknown => return true,
+            Seen::Missing => {
+                let name = &self.registration.configuration;
+                self.not_synced(format!("MutatingWebhookConfiguration {name} is missing"));
+                return true;
             }
-            Live::Seen(live) => live,
+            Seen::Present(live) | Seen::Written(live) => live,
         };
-        match registration.plan(live, &trust, Timestamp::now()) {
-            Plan::Verified => {
+        let Verdict { verified, write } = self.registration.judge(live, trust, Timestamp::now());
+        match (verified, &write) {
+            (Ok(()), _) => {
                 self.metrics.bundle_is_synced(true);
                 self.handle.ready();
-                Settled::Done
             }
-            Plan::Refuse(reason) => {
+            (Err(_), Some(_)) => self.not_synced("the CA bundle is about to be written".into()),
+            (Err(reason), None) => {
                 self.trouble.note(&reason);
                 self.not_synced(reason);
-                Settled::Done
             }
-            Plan::Write(text) => {
-                let result = registration.write(live, &text).await;
-                self.written(registration, result)
-            }
+        }
+        match write {
+            Some(text) if matches!(self.seen, Seen::Present(_)) => self.write(&text).await,
+            _ => true,
         }
     }
 
-    fn written(&mut self, registration: &Registration, result: kube::Result<()>) -> Settled {
-        match result {
+    async fn write(&mut self, text: &str) -> bool {
+        let Seen::Present(live) = &self.seen else { return true };
+        match self.registration.write(live, text).await {
             Ok(()) => {
+                let cas = bundle::read(text.as_bytes()).len();
+                info!(configuration = self.registration.configuration, cas, "CA bundle written");
                 self.metrics.bundle_written();
-                info!(configuration = registration.configuration, "CA bundle written");
-                self.not_synced(
-                    "the CA bundle was written and is not seen in the live configuration yet".into(),
-                );
-                self.live = Live::Written;
-                Settled::Done
+                self.seen = Seen::Written(live.clone());
+                true
             }
             Err(error) => {
-                let reason = explain("patch", &format!("{RESOURCE} {}", registration.configuration), &error);
+                let resource = format!("{RESOURCE} {}", self.registration.configuration);
+                let reason = explain("patch", &resource, &error);
                 // A conflict is another replica's write, whose event comes.
                 if Problem::of(&error) != Problem::Conflict {
                     self.trouble.note(&reason);
                 }
-                self.not_synced(reason);
-                Settled::TryAgain
+                if !self.handle.is_ready() {
+                    self.not_synced(reason);
+                }
+                false
             }
         }
     }
@@ -264,6 +307,14 @@ impl Keeper {
         self.metrics.bundle_is_synced(false);
         self.handle.waiting(reason);
     }
+}
+
+/// Until the served certificate may have expired, and no longer than a minute: clocks are set now and then.
+fn until_over(trust: &Trust) -> Duration {
+    let over = trust.chain.first().and_then(bundle::validity).map(|validity| validity.not_after);
+    let left = over.map_or(LOOK_AGAIN, |over| Timestamp::now().duration_until(over));
+    let left = if left.is_negative() { LOOK_AGAIN } else { left + SignedDuration::from_secs(1) };
+    left.min(LOOK_AGAIN).try_into().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,23 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The Secret that all replicas share their CA by: made by whoever comes first, changed by compare-and-swap.
+//! The Secret that all replicas share their CA by: made by whoever comes first, changed by compare-and-swap, watched.
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use futures::{Stream, StreamExt};
 use gateherald_runtime::{
+    backoff::Backoff,
     chain::chain,
-    kubernetes::{Problem, explain},
+    kubernetes::{Problem, explain, explain_watch},
 };
-use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::{ConfigMap, Secret},
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
-use kube::{Api, Client, api::PostParams};
+use kube::{
+    Api, Client,
+    api::PostParams,
+    runtime::{
+        WatchStreamExt,
+        watcher::{self, Event, watcher},
+    },
+};
 use thiserror::Error;
-use tracing::{info, warn};
 
 use crate::{
-    authority::{Authority, AuthorityError},
+    authority::AuthorityError,
     slots::{Data, Slots},
 };
 
@@ -29,6 +36,40 @@ pub struct Store {
     namespace: String,
     secret: String,
     owner: String,
+}
+
+/// The Secret as a watch shows it.
+#[derive(Clone, Debug)]
+pub(crate) enum Seen {
+    /// A list is under way, or the own write has not come back.
+    Unknown,
+    /// There is none.
+    Missing,
+    /// It is there, and cannot be used.
+    Broken {
+        /// As it is, to be replaced.
+        secret: Box<Secret>,
+        /// Why.
+        reason: String,
+        /// What could be read all the same.
+        readable: Option<Slots>,
+    },
+    /// It is there.
+    Whole {
+        /// As it is, to be replaced.
+        secret: Box<Secret>,
+        /// What it holds.
+        slots: Arc<Slots>,
+    },
+}
+
+/// How a write ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// It is in the Secret, since this resourceVersion.
+    Done(String),
+    /// Somebody else was faster: the watch shows what counts.
+    Overtaken,
 }
 
 /// Why there is no CA.
@@ -64,41 +105,22 @@ impl Store {
         }
     }
 
-    /// Reads the Secret; where it is missing, broken or expired, writes it. `known` is what this process read before:
-    /// a Secret that somebody deleted comes back with it, so that no other replica's leaf becomes worthless.
-    pub async fn ensure(&self, known: Option<&Arc<Slots>>, now: Timestamp) -> Result<Arc<Slots>, StoreError> {
-        loop {
-            let found =
-                self.secrets.get_opt(&self.secret).await.map_err(|error| self.failed("get", &error))?;
-            let written = if let Some(secret) = found {
-                match self.usable(&secret, now) {
-                    Ok(slots) => return Ok(Arc::new(slots)),
-                    Err(reason) => self.replace(secret, &reason, &restored(known, now)?).await?,
-                }
-            } else {
-                self.create(&restored(known, now)?).await?
-            };
-            if let Some(slots) = written {
-                info!(secret = self.secret, not_after = %slots.current.validity().not_after, "CA written");
-                return Ok(slots);
-            }
-            // Somebody else was faster: theirs counts.
-        }
+    /// The Secret's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.secret
     }
 
-    fn usable(&self, secret: &Secret, now: Timestamp) -> Result<Slots, String> {
-        let empty = Data::new();
-        let slots = Slots::read(secret.data.as_ref().unwrap_or(&empty)).map_err(|error| chain(&error))?;
-        let validity = slots.current.validity();
-        // A CA from the future is another replica's, whose clock is ahead; expiry is what makes one useless.
-        if validity.not_after <= now {
-            return Err(format!("the CA in {} expired at {}", self.secret, validity.not_after));
-        }
-        Ok(slots)
+    /// The watch of this one Secret. RBAC allows it by name, for a list with a field selector on that name.
+    pub(crate) fn events(&self) -> impl Stream<Item = Result<Event<Secret>, String>> + use<> {
+        let only = watcher::Config::default().fields(&format!("metadata.name={}", self.secret));
+        let resource = self.resource();
+        watcher(self.secrets.clone(), only)
+            .backoff(Backoff::default())
+            .map(move |event| event.map_err(|error| explain_watch(&resource, &error)))
     }
 
-    /// `None` when somebody else created it first.
-    async fn create(&self, slots: &Arc<Slots>) -> Result<Option<Arc<Slots>>, StoreError> {
+    /// Creates the Secret.
+    pub(crate) async fn create(&self, slots: &Slots) -> Result<Written, StoreError> {
         let metadata = ObjectMeta {
             name: Some(self.secret.clone()),
             labels: Some(BTreeMap::from([
@@ -109,36 +131,23 @@ impl Store {
             ..ObjectMeta::default()
         };
         let secret = Secret { metadata, data: Some(slots.write()), ..Secret::default() };
-        self.settle("create", slots, self.secrets.create(&PostParams::default(), &secret).await)
+        self.settle("create", self.secrets.create(&PostParams::default(), &secret).await)
     }
 
-    /// `None` when somebody else changed it first.
-    async fn replace(
-        &self,
-        mut secret: Secret,
-        reason: &str,
-        slots: &Arc<Slots>,
-    ) -> Result<Option<Arc<Slots>>, StoreError> {
-        warn!(secret = self.secret, reason, "the CA's Secret is unusable and is rewritten");
-        secret.data = Some(slots.write());
-        // With the resourceVersion and uid of the object that was read.
-        self.settle(
-            "update",
-            slots,
-            self.secrets.replace(&self.secret, &PostParams::default(), &secret).await,
-        )
+    /// Changes the Secret, if it is still the one that was seen: its resourceVersion and uid go along.
+    pub(crate) async fn replace(&self, seen: &Secret, slots: &Slots) -> Result<Written, StoreError> {
+        let secret = Secret { data: Some(slots.write()), ..seen.clone() };
+        let result = self.secrets.replace(&self.secret, &PostParams::default(), &secret).await;
+        self.settle("update", result)
     }
 
-    fn settle(
-        &self,
-        verb: &str,
-        slots: &Arc<Slots>,
-        result: kube::Result<Secret>,
-    ) -> Result<Option<Arc<Slots>>, StoreError> {
+    fn settle(&self, verb: &str, result: kube::Result<Secret>) -> Result<Written, StoreError> {
         match result {
-            Ok(_) => Ok(Some(Arc::clone(slots))),
-            Err(error) if matches!(Problem::of(&error), Problem::Conflict | Problem::NotFound) => Ok(None),
-            Err(error) => Err(self.failed(verb, &error)),
+            Ok(secret) => Ok(Written::Done(secret.metadata.resource_version.unwrap_or_default())),
+            Err(error) if matches!(Problem::of(&error), Problem::Conflict | Problem::NotFound) => {
+                Ok(Written::Overtaken)
+            }
+            Err(error) => Err(StoreError::Api(explain(verb, &self.resource(), &error))),
         }
     }
 
@@ -158,15 +167,22 @@ impl Store {
         })
     }
 
-    fn failed(&self, verb: &str, error: &kube::Error) -> StoreError {
-        StoreError::Api(explain(verb, &format!("secrets {}/{}", self.namespace, self.secret), error))
+    fn resource(&self) -> String {
+        format!("secrets {}/{}", self.namespace, self.secret)
     }
 }
 
-/// What is written: the CA of this process while it is valid, else a new one.
-fn restored(known: Option<&Arc<Slots>>, now: Timestamp) -> Result<Arc<Slots>, AuthorityError> {
-    match known {
-        Some(slots) if slots.current.validity().contains(now) => Ok(Arc::clone(slots)),
-        _ => Ok(Arc::new(Slots { current: Authority::generate(now)?, next: None })),
+impl Seen {
+    /// Reads a Secret.
+    pub(crate) fn read(secret: Secret) -> Self {
+        let empty = Data::new();
+        let data = secret.data.as_ref().unwrap_or(&empty);
+        match Slots::read(data) {
+            Ok(slots) => Self::Whole { slots: Arc::new(slots), secret: Box::new(secret) },
+            Err(error) => {
+                let readable = Slots::salvage(data);
+                Self::Broken { reason: chain(&error), readable, secret: Box::new(secret) }
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Real connections over loopback: TLS, ALPN, slow and resting clients, the end.
 
-use gateherald_certs::authority::Authority;
+use gateherald_certs::{authority::Authority, lifetimes::Lifetimes};
 use gateherald_model::{owner::Gateway, rules::Rules};
 use jiff::Timestamp;
 use prometheus_client::registry::Registry;
@@ -43,8 +43,9 @@ struct Bench {
 async fn bench() -> Bench {
     gateherald_runtime::crypto::install_provider();
     let now = Timestamp::now();
-    let authority = Authority::generate(now).unwrap();
-    let resolver = Resolver::serving(&authority.issue(NAME, now).unwrap()).unwrap();
+    let lifetimes = Lifetimes::DEFAULT;
+    let authority = Authority::generate(now, &lifetimes).unwrap();
+    let resolver = Resolver::serving(&authority.issue(NAME, now, &lifetimes).unwrap()).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(authority.certificate().clone()).unwrap();
     let metrics = Metrics::register(&mut Registry::default());
@@ -196,7 +197,7 @@ async fn without_a_certificate_the_handshake_fails_and_the_port_lives() {
     let (client, server) = tokio::io::duplex(4096);
     let mut roots = RootCertStore::empty();
     let now = Timestamp::now();
-    roots.add(Authority::generate(now).unwrap().certificate().clone()).unwrap();
+    roots.add(Authority::generate(now, &Lifetimes::DEFAULT).unwrap().certificate().clone()).unwrap();
     let connector = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     let connect =
         TlsConnector::from(Arc::new(connector)).connect(ServerName::try_from(NAME).unwrap(), client);

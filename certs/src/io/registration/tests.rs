@@ -2,8 +2,9 @@
 use serde_json::{Value, from_value};
 
 use super::*;
-use crate::authority::Authority;
+use crate::{authority::Authority, lifetimes::Lifetimes};
 
+const LIFETIMES: Lifetimes = Lifetimes::DEFAULT;
 const NAME: &str = "gateherald-webhook.gateherald-system.svc";
 const ENTRY: &str = "services.gateherald.io";
 
@@ -11,10 +12,16 @@ fn now() -> Timestamp {
     "2025-03-01T12:00:00Z".parse().unwrap()
 }
 
+fn ca() -> Authority {
+    Authority::generate(now(), &LIFETIMES).unwrap()
+}
+
+/// All of them required, and a leaf of the first.
 fn trust(authorities: &[&Authority]) -> Trust {
     Trust {
-        authorities: authorities.iter().map(|ca| ca.certificate().clone()).collect(),
-        leaf: authorities[0].issue(NAME, now()).unwrap().certificate,
+        required: authorities.iter().map(|ca| ca.certificate().clone()).collect(),
+        retired: Vec::new(),
+        chain: authorities[0].issue(NAME, now(), &LIFETIMES).unwrap().chain,
     }
 }
 
@@ -29,60 +36,87 @@ fn live(bundle: Option<&str>, entry: &str, annotations: &Value) -> MutatingWebho
     .unwrap()
 }
 
-/// A registration that sends nothing: planning is pure.
-fn registration() -> Registration {
+/// A registration that sends nothing: judging is pure.
+fn registration(writer: Writer) -> Registration {
     gateherald_runtime::crypto::install_provider();
     let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
-    Registration::new(Client::try_from(config).unwrap(), "gateherald-webhook", ENTRY, NAME)
+    Registration::new(Client::try_from(config).unwrap(), "gateherald-webhook", ENTRY, NAME, writer)
+}
+
+fn pem(cas: &[&Authority]) -> String {
+    cas.iter().map(|ca| ca.certificate_pem()).collect()
 }
 
 #[tokio::test]
 async fn a_bundle_that_lacks_one_of_our_cas_is_completed() {
-    let (ca, next, other) = (
-        Authority::generate(now()).unwrap(),
-        Authority::generate(now()).unwrap(),
-        Authority::generate(now()).unwrap(),
-    );
-    let registration = registration();
-    let pem = |cas: &[&Authority]| cas.iter().map(|ca| ca.certificate_pem()).collect::<String>();
-    let certificates = |text: &str| bundle::read(text.as_bytes());
-    for (present, ours, expected) in [
-        (None, vec![&ca], Some(pem(&[&ca]))),
-        (Some(String::new()), vec![&ca], Some(pem(&[&ca]))),
-        (Some("garbage".to_owned()), vec![&ca], Some(pem(&[&ca]))),
-        (Some(pem(&[&other])), vec![&ca], Some(pem(&[&ca, &other]))),
-        (Some(pem(&[&ca])), vec![&ca, &next], Some(pem(&[&ca, &next]))),
-        (Some(pem(&[&ca])), vec![&ca], None),
-        (Some(pem(&[&other, &ca])), vec![&ca], None),
+    let (ca, next, other) = (ca(), ca(), ca());
+    let registration = registration(Writer::Us);
+    // The live bundle, what is required, whether our leaf verifies by it, what is written.
+    for (present, required, verified, expected) in [
+        (None, vec![&ca], false, Some(pem(&[&ca]))),
+        (Some(String::new()), vec![&ca], false, Some(pem(&[&ca]))),
+        (Some("garbage".to_owned()), vec![&ca], false, Some(pem(&[&ca]))),
+        (Some(pem(&[&other])), vec![&ca], false, Some(pem(&[&ca, &other]))),
+        (Some(pem(&[&ca])), vec![&ca, &next], true, Some(pem(&[&ca, &next]))),
+        (Some(pem(&[&ca])), vec![&ca], true, None),
+        (Some(pem(&[&other, &ca])), vec![&ca], true, None),
     ] {
         let live = live(present.as_deref(), ENTRY, &json!({}));
-        match (registration.plan(&live, &trust(&ours), now()), expected) {
-            (Plan::Verified, None) => {}
-            (Plan::Write(text), Some(expected)) => assert_eq!(certificates(&text), certificates(&expected)),
-            (plan, expected) => panic!("{plan:?} instead of {expected:?} for {present:?}"),
-        }
+        let verdict = registration.judge(&live, &trust(&required), now());
+        assert_eq!(verdict.verified.is_ok(), verified, "{present:?}");
+        let certificates = |text: String| bundle::read(text.as_bytes());
+        assert_eq!(verdict.write.map(certificates), expected.map(certificates), "{present:?}");
     }
 }
 
 #[tokio::test]
+async fn a_retired_ca_is_withdrawn_and_others_stay() {
+    let (ca, old, other) = (ca(), ca(), ca());
+    let mut trust = trust(&[&ca]);
+    trust.retired = vec![old.certificate().clone()];
+    let live = live(Some(&pem(&[&old, &other, &ca])), ENTRY, &json!({}));
+    let verdict = registration(Writer::Us).judge(&live, &trust, now());
+    assert_eq!(verdict.verified, Ok(()));
+    let written = verdict.write.map(|text| bundle::read(text.as_bytes()));
+    assert_eq!(written, Some(vec![ca.certificate().clone(), other.certificate().clone()]));
+}
+
+#[tokio::test]
 async fn what_is_not_ours_is_left_alone_and_named() {
-    let ca = Authority::generate(now()).unwrap();
-    let registration = registration();
+    let ca = ca();
+    let registration = registration(Writer::Us);
     let trust = trust(&[&ca]);
+    let refused = |live: MutatingWebhookConfiguration| {
+        let Verdict { verified, write } = registration.judge(&live, &trust, now());
+        assert_eq!(write, None);
+        verified.unwrap_err()
+    };
     let foreign = live(None, "other.example.com", &json!({}));
-    let expected = Plan::Refuse("gateherald-webhook has no entry services.gateherald.io".into());
-    assert_eq!(registration.plan(&foreign, &trust, now()), expected);
-    let injected = live(None, ENTRY, &json!({ "cert-manager.io/inject-ca-from": "a/b" }));
-    let Plan::Refuse(reason) = registration.plan(&injected, &trust, now()) else { panic!("not refused") };
+    assert_eq!(refused(foreign), "gateherald-webhook has no entry services.gateherald.io");
+    let annotations = json!({ "cert-manager.io/inject-ca-from": "a/b" });
+    let reason = refused(live(Some(ca.certificate_pem()), ENTRY, &annotations));
     assert!(reason.contains("cert-manager"), "{reason}");
 }
 
 #[tokio::test]
+async fn a_bundle_that_others_write_is_only_looked_at() {
+    let (ca, other) = (ca(), ca());
+    let registration = registration(Writer::Others);
+    let annotations = json!({ "cert-manager.io/inject-ca-from": "a/b" });
+    let judge =
+        |bundle: &str| registration.judge(&live(Some(bundle), ENTRY, &annotations), &trust(&[&ca]), now());
+    assert_eq!(judge(&pem(&[&other, &ca])), Verdict { verified: Ok(()), write: None });
+    let Verdict { verified, write } = judge(&pem(&[&other]));
+    assert_eq!(write, None);
+    assert!(verified.unwrap_err().contains("does not verify the certificate"));
+}
+
+#[tokio::test]
 async fn a_leaf_that_no_bundle_can_verify_is_refused_instead_of_written_for_ever() {
-    let ca = Authority::generate(now()).unwrap();
-    let expired = now() + crate::authority::LEAF_LIFE * 2;
-    let registration = registration();
+    let ca = ca();
+    let late = now() + LIFETIMES.leaf * 2;
     let live = live(Some(&bundle::write(std::slice::from_ref(ca.certificate()))), ENTRY, &json!({}));
-    let plan = registration.plan(&live, &trust(&[&ca]), expired);
-    assert!(matches!(&plan, Plan::Refuse(reason) if reason.contains("does not verify")), "{plan:?}");
+    let Verdict { verified, write } = registration(Writer::Us).judge(&live, &trust(&[&ca]), late);
+    assert_eq!(write, None);
+    assert!(verified.unwrap_err().contains("does not verify"));
 }
