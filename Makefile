@@ -12,7 +12,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gateherald
 TOOLS := $(CACHE)/tools
 CHAPTERS ?= handler wire load webhook
 # command:Debian package
-NEEDED := cc:build-essential cmake:cmake ip:iproute2 arping:iputils-arping nft:nftables setpriv:util-linux
+NEEDED := cc:build-essential cmake:cmake ip:iproute2 arping:iputils-arping nft:nftables setpriv:util-linux faketime:faketime
 
 # The tests and the demo make network namespaces, so they run as root; what is built stays the user's.
 ifneq ($(shell id -u),0)

@@ -116,7 +116,15 @@ impl Lab {
     /// # Errors
     /// When it can't be started.
     pub async fn start_webhook(&self, args: &[&str]) -> anyhow::Result<Webhook> {
-        webhook::start(&self.bench, self.client(), args).await
+        webhook::start(&self.bench, self.client(), args, Vec::new()).await
+    }
+
+    /// As [`Lab::start_webhook`], on a machine whose clock is wrong by `offset`, like `+5m`.
+    ///
+    /// # Errors
+    /// When libfaketime is missing, or it can't be started.
+    pub async fn start_webhook_by_clock(&self, offset: &str, args: &[&str]) -> anyhow::Result<Webhook> {
+        webhook::start(&self.bench, self.client(), args, webhook::wrong_clock(offset)?).await
     }
 
     /// The webhook replica that the tests of this process share; started, and waited for, by the first caller.

@@ -3,6 +3,7 @@
 //! it, as the original does.
 
 pub mod address_allocator;
+pub mod cert_manager;
 pub mod cilium;
 pub mod endpoints;
 pub mod gateway_controller;

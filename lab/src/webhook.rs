@@ -4,6 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use anyhow::Context;
 use kube::Client;
 
 use crate::admin::{self, Response};
@@ -12,7 +13,7 @@ use crate::harness::Bench;
 use crate::netns::Netns;
 use crate::node::wait_ready;
 use crate::patience::LONG;
-use crate::process::Process;
+use crate::process::{Process, Spec};
 use crate::programs::program;
 use crate::standin::endpoints;
 
@@ -31,8 +32,13 @@ pub struct Webhook {
     api: Client,
 }
 
-/// Starts a replica, with an endpoint behind the Service.
-pub(crate) async fn start(bench: &Bench, api: Client, args: &[&str]) -> anyhow::Result<Webhook> {
+/// Starts a replica, with an endpoint behind the Service, and these variables in its environment.
+pub(crate) async fn start(
+    bench: &Bench,
+    api: Client,
+    args: &[&str],
+    env: Vec<(String, String)>,
+) -> anyhow::Result<Webhook> {
     let name = format!("webhook-{}", bench.plane.next_number());
     let netns = Netns::new(&name)?;
     let address = bench.plane.attach(&netns, "eth0")?;
@@ -43,9 +49,26 @@ pub(crate) async fn start(bench: &Bench, api: Client, args: &[&str]) -> anyhow::
     let mut command = vec!["--no-new-privs".to_owned(), "--bounding-set=-all".to_owned()];
     command.push(program(WEBHOOK)?.to_string_lossy().into_owned());
     command.extend(usual.iter().chain(args).map(|&arg| arg.to_owned()));
-    let process = Process::start(bench.spec(&name, PathBuf::from("setpriv"), command, &netns))?;
+    let spec = Spec { env, ..bench.spec(&name, PathBuf::from("setpriv"), command, &netns) };
+    let process = Process::start(spec)?;
     endpoints::set(api.clone(), NAMESPACE, WEBHOOK, &name, address, true).await?;
     Ok(Webhook { process, netns, address, slice: name, api })
+}
+
+/// The environment in which a program's wall clock is wrong by `offset`, like `+5m`; its monotonic clock stays right.
+pub(crate) fn wrong_clock(offset: &str) -> anyhow::Result<Vec<(String, String)>> {
+    let directories = std::fs::read_dir("/usr/lib").context("cannot read /usr/lib")?;
+    let library = directories
+        .filter_map(|entry| Some(entry.ok()?.path().join("faketime/libfaketimeMT.so.1")))
+        .find(|path| path.is_file())
+        .context("libfaketime is missing: run `make setup`")?;
+    let set = [
+        ("LD_PRELOAD", library.to_string_lossy().into_owned()),
+        ("FAKETIME", offset.to_owned()),
+        ("DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ("NO_FAKE_STAT", "1".to_owned()),
+    ];
+    Ok(set.map(|(variable, value)| (variable.to_owned(), value)).into())
 }
 
 impl Webhook {
