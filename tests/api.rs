@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Tests against a real API server.
 
+mod api_certificates;
+mod api_certificates_mounted;
 mod api_crowd;
 mod api_failure_table;
 mod api_lab;

@@ -2,43 +2,18 @@
 //! The webhook when something is missing, dies or is taken away: Services are created all the same, and it heals.
 
 use anyhow::Context;
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use gateherald_lab::patience::{LONG, Look, until};
-use gateherald_lab::{Lab, Options, Webhook, chart, run_alone};
+use gateherald_lab::{Options, Webhook, chart, run_alone};
+use gateherald_tests::certificates::{live_bundle, not_ready, secret, write_bundle};
 use gateherald_tests::gateways::{Shop, labels, owned_by};
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
-const SECRET: &str = "gateherald-webhook-ca";
 const OWNER: &str = "gateherald-owner";
-
-/// Waits until /ready is a 503 that says this.
-async fn not_ready(webhook: &Webhook, reason: &str) -> anyhow::Result<()> {
-    until(&format!("/ready says {reason:?}"), LONG, async || {
-        Ok(match webhook.get("/ready").await {
-            Ok(response) if response.status == 503 && response.body.contains(reason) => Look::Found(()),
-            Ok(response) => Look::NotYet(response.body),
-            Err(error) => Look::NotYet(format!("{error:#}")),
-        })
-    })
-    .await
-}
 
 async fn logged(webhook: &Webhook, text: &str) -> anyhow::Result<()> {
     webhook.process().log_line(LONG, |line| line.contains(text)).await.map(drop)
-}
-
-async fn secret(lab: &Lab) -> anyhow::Result<Secret> {
-    Ok(Api::<Secret>::namespaced(lab.client(), chart::NAMESPACE).get(SECRET).await?)
-}
-
-async fn live_bundle(lab: &Lab) -> anyhow::Result<String> {
-    let path = "jsonpath={.webhooks[0].clientConfig.caBundle}";
-    let text =
-        lab.kubectl(&["get", "mutatingwebhookconfiguration", "gateherald-webhook", "-o", path]).await?;
-    Ok(String::from_utf8(BASE64_STANDARD.decode(text.trim())?)?)
 }
 
 #[test]
@@ -90,17 +65,9 @@ fn a_wiped_ca_bundle_heals_and_anothers_ca_is_kept() -> anyhow::Result<()> {
         let _webhook = lab.run_webhook(&[]).await?;
         let shop = Shop::open(lab, "wiped").await?;
         let ours = live_bundle(lab).await?;
-        let replace = async |bundle: &str| {
-            let value = BASE64_STANDARD.encode(bundle);
-            let patch =
-                format!(r#"[{{"op":"add","path":"/webhooks/0/clientConfig/caBundle","value":"{value}"}}]"#);
-            let object =
-                ["patch", "mutatingwebhookconfiguration", "gateherald-webhook", "--type=json", "-p", &patch];
-            lab.kubectl(&object).await
-        };
         let theirs = std::fs::read_to_string(lab.control_plane().ca())?;
         for left in ["", theirs.as_str()] {
-            replace(left).await?;
+            write_bundle(lab, left).await?;
             until("the CA bundle is back", LONG, async || {
                 let live = live_bundle(lab).await?;
                 let whole = live.contains(ours.trim()) && live.contains(left.trim());
@@ -133,7 +100,7 @@ fn missing_rights_are_named_by_verb_and_resource() -> anyhow::Result<()> {
         }
         let webhook = lab.start_webhook(&[]).await?;
         not_ready(&webhook, "RBAC does not allow to list gateways.gateway.networking.k8s.io").await?;
-        not_ready(&webhook, "RBAC does not allow to get secrets gateherald-system/gateherald-webhook-ca")
+        not_ready(&webhook, "RBAC does not allow to list secrets gateherald-system/gateherald-webhook-ca")
             .await?;
         logged(&webhook, "RBAC does not allow to list gateways.gateway.networking.k8s.io").await?;
         // The next upgrade repairs it, and that is noticed without a restart.
