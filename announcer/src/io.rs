@@ -5,7 +5,6 @@ pub mod answering;
 pub mod cilium;
 pub mod clock;
 pub mod filter;
-pub mod follow;
 pub mod incarnation;
 pub mod leases;
 pub mod links;
@@ -14,3 +13,5 @@ mod netns;
 pub mod objects;
 pub mod packet;
 pub mod release;
+
+pub use gateherald_runtime::follow;

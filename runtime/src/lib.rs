@@ -14,6 +14,8 @@ pub mod admin;
 pub mod backoff;
 pub mod chain;
 pub mod crypto;
+pub mod election;
+pub mod follow;
 pub mod kubernetes;
 pub mod logging;
 pub mod process;

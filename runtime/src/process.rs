@@ -31,6 +31,12 @@ pub fn raise_file_limit() {
     }
 }
 
+/// The host's name: in a pod, the pod's.
+pub fn host_name() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname");
+    name.map_or_else(|_| "unknown".into(), |name| name.trim().to_owned())
+}
+
 /// The process as the kernel sees it at one instant.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Usage {

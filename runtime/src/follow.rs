@@ -7,10 +7,6 @@
 use std::{fmt::Debug, time::Duration};
 
 use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
-use gateherald_runtime::{
-    backoff::Backoff,
-    kubernetes::{Problem, explain},
-};
 use kube::{
     Api, ResourceExt,
     api::{ListParams, WatchEvent, WatchParams},
@@ -18,10 +14,17 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::time::{sleep, timeout};
 
+use crate::{
+    backoff::Backoff,
+    kubernetes::{Problem, explain},
+};
+
 /// 240 s: the API server ends the watch then, and it is taken up again where it was.
 const WATCH_SECONDS: u32 = 240;
 /// 150 s: bookmarks come about every minute, so a watch that says nothing for longer hangs on a dead connection.
 const SILENCE: Duration = Duration::from_secs(150);
+/// 500: objects of one page of a list, so that a long one is not held in memory whole before it is reduced.
+const PAGE: u32 = 500;
 /// 30 s: what a request that should be answered at once may take on a busy API server.
 pub const ATTEMPT: Duration = Duration::from_secs(30);
 
@@ -57,13 +60,10 @@ pub enum News<K> {
     Failed(Problem, String),
 }
 
-/// Objects that can be followed.
-pub trait Followed:
-    kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static
-{
-}
+/// Objects that can be followed; as metadata alone when `K` is a `PartialObjectMeta`.
+pub trait Followed: kube::Resource + Clone + DeserializeOwned + Debug + Send + 'static {}
 
-impl<K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static> Followed for K {}
+impl<K: kube::Resource + Clone + DeserializeOwned + Debug + Send + 'static> Followed for K {}
 
 enum Stage<K> {
     List,
@@ -71,8 +71,9 @@ enum Stage<K> {
     Watching(String, BoxStream<'static, Result<WatchEvent<K>, kube::Error>>),
 }
 
-struct Follower<K> {
+struct Follower<K, F> {
     subject: Subject<K>,
+    reduce: F,
     stage: Stage<K>,
     pause: Option<Duration>,
 }
@@ -81,8 +82,17 @@ struct Follower<K> {
 ///
 /// The stream never ends. Dropping it closes its connection.
 pub fn follow<K: Followed>(subject: Subject<K>, version: Option<String>) -> BoxStream<'static, News<K>> {
+    follow_reduced(subject, version, std::convert::identity)
+}
+
+/// [`follow`] for whoever keeps only a part of each object: it is reduced as soon as it is decoded.
+pub fn follow_reduced<K: Followed, T: Send + 'static>(
+    subject: Subject<K>,
+    version: Option<String>,
+    reduce: impl Fn(K) -> T + Send + 'static,
+) -> BoxStream<'static, News<T>> {
     let stage = version.map_or(Stage::List, Stage::Open);
-    let follower = Follower { subject, stage, pause: None };
+    let follower = Follower { subject, reduce, stage, pause: None };
     stream::unfold(follower, |mut follower| async move {
         let news = follower.next().await;
         Some((news, follower))
@@ -90,8 +100,8 @@ pub fn follow<K: Followed>(subject: Subject<K>, version: Option<String>) -> BoxS
     .boxed()
 }
 
-impl<K: Followed> Follower<K> {
-    async fn next(&mut self) -> News<K> {
+impl<K: Followed, T, F: Fn(K) -> T> Follower<K, F> {
+    async fn next(&mut self) -> News<T> {
         if let Some(pause) = self.pause.take() {
             sleep(pause).await;
         }
@@ -107,20 +117,28 @@ impl<K: Followed> Follower<K> {
         }
     }
 
-    async fn list(&mut self) -> News<K> {
-        let params = ListParams { field_selector: self.only(), ..ListParams::default() };
-        match timeout(ATTEMPT, self.subject.api.list(&params)).await {
-            Ok(Ok(list)) => {
-                let version = list.metadata.resource_version.unwrap_or_default();
+    async fn list(&mut self) -> News<T> {
+        let mut params =
+            ListParams { field_selector: self.only(), limit: Some(PAGE), ..ListParams::default() };
+        let mut all = Vec::new();
+        loop {
+            let page = match timeout(ATTEMPT, self.subject.api.list(&params)).await {
+                Ok(Ok(page)) => page,
+                Ok(Err(e)) => return self.failed("list", &e, Stage::List),
+                Err(_) => return self.hangs("list", ATTEMPT, Stage::List),
+            };
+            all.extend(page.items.into_iter().map(&self.reduce));
+            // Every page tells the state of the first one's resourceVersion.
+            params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+            if params.continue_token.is_none() {
+                let version = page.metadata.resource_version.unwrap_or_default();
                 self.stage = Stage::Open(version.clone());
-                News::All(list.items, version)
+                return News::All(all, version);
             }
-            Ok(Err(e)) => self.failed("list", &e, Stage::List),
-            Err(_) => self.hangs("list", ATTEMPT, Stage::List),
         }
     }
 
-    async fn open(&mut self, version: String) -> News<K> {
+    async fn open(&mut self, version: String) -> News<T> {
         let params = WatchParams {
             field_selector: self.only(),
             timeout: Some(WATCH_SECONDS),
@@ -144,16 +162,16 @@ impl<K: Followed> Follower<K> {
         &mut self,
         version: String,
         mut events: BoxStream<'static, Result<WatchEvent<K>, kube::Error>>,
-    ) -> Option<News<K>> {
+    ) -> Option<News<T>> {
         let Ok(event) = timeout(SILENCE, events.try_next()).await else {
             return Some(self.hangs("watch", SILENCE, Stage::Open(version)));
         };
         let (version, news) = match event {
             Ok(Some(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
-                (object.resource_version().unwrap_or(version), Some(News::Applied(object)))
+                (object.resource_version().unwrap_or(version), Some(News::Applied((self.reduce)(object))))
             }
             Ok(Some(WatchEvent::Deleted(object))) => {
-                (object.resource_version().unwrap_or(version), Some(News::Deleted(object)))
+                (object.resource_version().unwrap_or(version), Some(News::Deleted((self.reduce)(object))))
             }
             Ok(Some(WatchEvent::Bookmark(mark))) => {
                 let version = mark.metadata.resource_version;
@@ -174,7 +192,7 @@ impl<K: Followed> Follower<K> {
         news
     }
 
-    fn failed(&mut self, verb: &str, error: &kube::Error, then: Stage<K>) -> News<K> {
+    fn failed(&mut self, verb: &str, error: &kube::Error, then: Stage<K>) -> News<T> {
         self.stage = then;
         let pause = self.subject.pauses.pause();
         // A kind that is not served comes with an installation, not with the next second.
@@ -182,7 +200,7 @@ impl<K: Followed> Follower<K> {
         News::Failed(Problem::of(error), explain(verb, self.subject.name, error))
     }
 
-    fn hangs(&mut self, verb: &str, waited: Duration, then: Stage<K>) -> News<K> {
+    fn hangs(&mut self, verb: &str, waited: Duration, then: Stage<K>) -> News<T> {
         self.stage = then;
         let text =
             format!("API server silent, cannot {verb} {}: nothing came for {waited:?}", self.subject.name);
