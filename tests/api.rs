@@ -8,6 +8,7 @@ mod api_failure_table;
 mod api_lab;
 mod api_metrics;
 mod api_operations;
+mod api_reconcile;
 mod api_rules;
 mod api_webhook;
 mod api_webhook_faults;

@@ -3,9 +3,9 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{Parser, ValueEnum};
+use clap::{Args as ClapArgs, Parser, ValueEnum};
 use gateherald_certs::args::CertificateArgs;
-use gateherald_runtime::{kubernetes::KubeArgs, logging::LogArgs};
+use gateherald_runtime::{election::ElectionArgs, kubernetes::KubeArgs, logging::LogArgs};
 use serde::Serialize;
 
 /// Copies the labels of Gateways onto the Services that their controllers generate.
@@ -50,6 +50,11 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = AuditArg::Changes, value_name = "WHICH")]
     pub audit: AuditArg,
 
+    /// Repairing what reviews missed.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub reconciling: ReconcileArgs,
+
     /// The API server.
     #[command(flatten)]
     #[serde(flatten)]
@@ -69,4 +74,42 @@ pub enum AuditArg {
     Changes,
     /// Those of every Service that a Gateway owns.
     All,
+}
+
+/// Flags of the reconciler.
+#[derive(ClapArgs, Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReconcileArgs {
+    /// What is done about Services whose labels are not their Gateway's
+    #[arg(long, value_enum, default_value_t = ReconcileArg::Repair, value_name = "MODE")]
+    pub reconcile: ReconcileArg,
+
+    /// Most Services that are patched at once
+    #[arg(long, default_value_t = 8, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub reconcile_in_flight: u16,
+
+    /// Most Services that are patched per second
+    #[arg(long, default_value_t = 200, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub reconcile_rate: u32,
+
+    /// Name of this replica in Lease and Events; the host's name by default
+    #[arg(long, env = "POD_NAME", value_name = "NAME")]
+    pub pod_name: Option<String>,
+
+    /// Who of several replicas does it.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub election: ElectionArgs,
+}
+
+/// What is done about drift.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReconcileArg {
+    /// It is repaired.
+    Repair,
+    /// It is told, by metric and Event.
+    Report,
+    /// Nobody looks.
+    Off,
 }

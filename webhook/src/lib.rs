@@ -7,6 +7,12 @@
 //!                          Gateway cache ────┘  └── one live GET               └──▶ audit line on stdout
 //! ```
 //!
+//! One replica, the leader, also repairs what reviews missed:
+//!
+//! ```text
+//!  watches of Services, Gateways, namespaces, registration ──▶ reconcile ──▶ model::injection ──▶ patches, Events
+//! ```
+//!
 //! The answer is always "allowed": whatever goes wrong costs labels, never a Service.
 
 pub mod args;
@@ -19,6 +25,7 @@ pub mod http;
 pub mod io;
 pub mod metrics;
 pub mod pace;
+pub mod reconcile;
 pub mod review;
 pub mod run;
 pub mod server;

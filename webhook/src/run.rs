@@ -9,6 +9,7 @@ use gateherald_certs::{
 };
 use gateherald_runtime::{
     admin::{self, Admin},
+    election::Metrics as ElectionMetrics,
     kubernetes::{self, ClientOptions},
     logging::LogFilter,
     process,
@@ -28,9 +29,11 @@ use crate::{
     http::Frontend,
     io::{
         gateways::{Gateways, LiveLookup, Watch},
+        reconciler::{self, Reconciling},
         rules::RulesFile,
     },
     metrics::Metrics,
+    reconcile::metrics::Metrics as ReconcilerMetrics,
     server::{self, LINGER, Server},
 };
 
@@ -57,6 +60,8 @@ pub async fn run(args: Args, filter: LogFilter) -> anyhow::Result<()> {
     process::register(&mut registry, "gateherald_webhook", VERSION);
     let own = registry.sub_registry_with_prefix("gateherald_webhook");
     let (metrics, cert_metrics) = (Metrics::register(own), CertMetrics::register(own));
+    let (repairs, election) = (ReconcilerMetrics::register(own), ElectionMetrics::register(own));
+    registry.register_collector(repairs.ages("gateherald_webhook"));
 
     let certificates = Source::try_from(args.certificates.clone())?;
     let signals = Signals::install()?;
@@ -78,6 +83,16 @@ pub async fn run(args: Args, filter: LogFilter) -> anyhow::Result<()> {
 
     let (gateways, synced) = (Arc::new(Gateways::default()), watch::Sender::new(false));
     let (trail, lines) = Trail::new(args.audit == AuditArg::All, metrics.clone());
+    let reconciling = Reconciling {
+        args: Arc::clone(&args),
+        entry: ENTRY,
+        rules: rules.clone(),
+        gateways: Arc::clone(&gateways),
+        synced: synced.subscribe(),
+        metrics: repairs.clone(),
+        election,
+    };
+    reconciler::spawn(&mut tasks, &client, reconciling, &shutdown)?;
     let handler = Handler {
         rules,
         gateways: Arc::clone(&gateways),
@@ -88,7 +103,8 @@ pub async fn run(args: Args, filter: LogFilter) -> anyhow::Result<()> {
     };
     let handle = board.part("gateways", "the first list is under way");
     let wanted = rules_file.rules();
-    let watch = Watch { gateways, synced, wanted, in_force, handle, metrics: metrics.clone() };
+    let age = repairs.gateways;
+    let watch = Watch { gateways, synced, wanted, in_force, handle, metrics: metrics.clone(), age };
     tasks.spawn("label rules", rules_file.run(shutdown.clone()));
     tasks.spawn("gateways", watch.run(client, shutdown.clone()));
     tasks.spawn("audit", lines.write_to(tokio::io::stdout()));

@@ -7,7 +7,6 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use anyhow::bail;
 use futures::StreamExt;
 use gateherald_model::{
     metadata::Metadata,
@@ -16,7 +15,8 @@ use gateherald_model::{
 };
 use gateherald_runtime::{
     backoff::Backoff,
-    kubernetes::{Problem, Trouble, explain, explain_watch},
+    follow::{News, Subject, follow_reduced},
+    kubernetes::{Problem, Trouble, explain},
     readiness::Handle,
     shutdown::Shutdown,
     tasks::TaskResult,
@@ -25,26 +25,53 @@ use kube::{
     Api, Client,
     api::{ApiResource, DynamicObject, PartialObjectMeta},
     core::GroupVersionKind,
-    runtime::{
-        WatchStreamExt,
-        watcher::{self, Event, watcher},
-    },
 };
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, broadcast, watch};
 
-use crate::{handler::Ask, metrics::Metrics};
+use crate::{handler::Ask, metrics::Metrics, reconcile::metrics::Age};
 
 type ByName = HashMap<String, Arc<Gateway>>;
 /// Gateways by namespace, then by name.
 pub type ByNamespace = HashMap<String, ByName>;
+/// A Gateway as the watch passes it on: namespace, name, and what decides.
+type Named = (String, String, Gateway);
+
+/// Changes that a slow listener may be behind; one that is further behind learns that it is.
+const CHANGES: usize = 1024;
 
 /// The Gateways that are known. Written by [`Watch`] alone; the lock is held for one map operation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Gateways {
     by_namespace: RwLock<ByNamespace>,
+    changes: broadcast::Sender<Change>,
+}
+
+/// What became different. Told after it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// This Gateway was created, changed or deleted.
+    One {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// Any of them may have been.
+    All,
+}
+
+impl Default for Gateways {
+    fn default() -> Self {
+        Self { by_namespace: RwLock::default(), changes: broadcast::Sender::new(CHANGES) }
+    }
 }
 
 impl Gateways {
+    /// What changes from now on.
+    pub fn changes(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+
     /// The Gateway of this name, if it is known.
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<Gateway>> {
         let known = self.by_namespace.read().unwrap_or_else(PoisonError::into_inner);
@@ -64,18 +91,32 @@ impl Gateways {
     /// Knows these from now on, and no others.
     pub fn replace(&self, all: ByNamespace) {
         *self.by_namespace.write().unwrap_or_else(PoisonError::into_inner) = all;
+        self.tell(Change::All);
     }
 
-    fn change(&self, change: impl FnOnce(&mut ByNamespace)) {
-        change(&mut self.by_namespace.write().unwrap_or_else(PoisonError::into_inner));
+    pub(crate) fn set(&self, namespace: String, name: String, gateway: Gateway) {
+        let mut known = self.by_namespace.write().unwrap_or_else(PoisonError::into_inner);
+        insert(&mut known, (namespace.clone(), name.clone(), gateway));
+        drop(known);
+        self.tell(Change::One { namespace, name });
     }
-}
 
-/// A list under way, and what decides which part of a Gateway is kept.
-#[derive(Debug, Default)]
-struct Listing {
-    rules: Arc<Rules>,
-    gateways: ByNamespace,
+    pub(crate) fn remove(&self, namespace: String, name: String) {
+        let mut known = self.by_namespace.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(there) = known.get_mut(&namespace) {
+            there.remove(&name);
+            if there.is_empty() {
+                known.remove(&namespace);
+            }
+        }
+        drop(known);
+        self.tell(Change::One { namespace, name });
+    }
+
+    fn tell(&self, change: Change) {
+        // Only a leader listens.
+        drop(self.changes.send(change));
+    }
 }
 
 /// Fills [`Gateways`], and puts new rules in force once it holds what they are about.
@@ -93,6 +134,8 @@ pub struct Watch {
     pub handle: Handle,
     /// For the number of objects.
     pub metrics: Metrics,
+    /// When the watch last told anything.
+    pub age: Age,
 }
 
 impl Watch {
@@ -115,62 +158,61 @@ impl Watch {
     async fn watch(
         &mut self,
         api: &Api<PartialObjectMeta<DynamicObject>>,
-        rules: Arc<Rules>,
+        mut rules: Arc<Rules>,
         trouble: &mut Trouble,
     ) -> TaskResult {
-        let mut events = pin!(watcher(api.clone(), watcher::Config::default()).backoff(Backoff::default()));
-        let mut listing = Listing { rules, gateways: ByNamespace::new() };
+        let subject =
+            Subject { api: api.clone(), name: GATEWAY_RESOURCE, only: None, pauses: Backoff::default() };
+        let kept = Arc::clone(&rules);
+        let mut news = pin!(follow_reduced(subject, None, move |object| name(object, &kept)));
         loop {
             tokio::select! {
-                event = events.next() => match event {
-                    Some(Ok(event)) => {
-                        if matches!(event, Event::InitDone) {
-                            trouble.over();
-                        }
-                        self.see(event, &mut listing);
-                    }
-                    Some(Err(error)) => self.failed(&error, trouble),
-                    None => bail!("the watch of {GATEWAY_RESOURCE} ended"),
-                },
+                Some(news) = news.next() => self.see(news, &rules, trouble),
                 changed = self.wanted.changed() => {
                     changed?;
-                    if self.wanted.borrow().annotations != listing.rules.annotations {
+                    if self.wanted.borrow().annotations != rules.annotations {
                         return Ok(());
                     }
-                    listing.rules = Arc::clone(&self.wanted.borrow_and_update());
+                    rules = Arc::clone(&self.wanted.borrow_and_update());
                     if *self.synced.borrow() {
-                        self.in_force.send_replace(Arc::clone(&listing.rules));
+                        self.in_force.send_replace(Arc::clone(&rules));
                     }
                 }
             }
         }
     }
 
-    fn see(&self, event: Event<PartialObjectMeta<DynamicObject>>, listing: &mut Listing) {
-        let Listing { rules, gateways } = listing;
-        match event {
-            Event::Init => return gateways.clear(),
-            Event::InitApply(object) => return insert(gateways, object, rules),
-            Event::InitDone => {
-                self.gateways.replace(std::mem::take(gateways));
+    fn see(&self, news: News<Named>, rules: &Arc<Rules>, trouble: &mut Trouble) {
+        if !matches!(news, News::Failed(..) | News::Interrupted) {
+            self.age.now();
+        }
+        match news {
+            News::All(all, _) => {
+                let mut known = ByNamespace::new();
+                for gateway in all {
+                    insert(&mut known, gateway);
+                }
+                self.gateways.replace(known);
                 self.in_force.send_replace(Arc::clone(rules));
                 self.synced.send_replace(true);
                 self.handle.ready();
             }
-            Event::Apply(object) => self.gateways.change(|known| insert(known, object, rules)),
-            Event::Delete(object) => self.gateways.change(|known| remove(known, object)),
+            News::Applied((namespace, name, gateway)) => self.gateways.set(namespace, name, gateway),
+            News::Deleted((namespace, name, _)) => self.gateways.remove(namespace, name),
+            News::Connected => trouble.over(),
+            News::Failed(problem, reason) => self.failed(problem, reason, trouble),
+            News::UpTo(_) | News::Interrupted => {}
         }
         self.metrics.cached(self.gateways.len());
     }
 
-    fn failed(&self, error: &watcher::Error, trouble: &mut Trouble) {
-        if is_missing(error) {
+    fn failed(&self, problem: Problem, reason: String, trouble: &mut Trouble) {
+        if problem == Problem::NotFound {
             let reason = format!("waiting for the Gateway API CRDs ({GATEWAY_RESOURCE})");
             trouble.note(&reason);
             self.handle.waiting(reason);
             return;
         }
-        let reason = explain_watch(GATEWAY_RESOURCE, error);
         trouble.note(&reason);
         // What is known stays useful while the watch is away: a Gateway that it lacks is asked for.
         if !*self.synced.borrow() {
@@ -227,34 +269,18 @@ fn is_name(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(part)
 }
 
-/// Whether the API server does not serve the kind.
-fn is_missing(error: &watcher::Error) -> bool {
-    match error {
-        watcher::Error::InitialListFailed(error)
-        | watcher::Error::WatchStartFailed(error)
-        | watcher::Error::WatchFailed(error) => Problem::of(error) == Problem::NotFound,
-        watcher::Error::WatchError(_) | watcher::Error::NoResourceVersion => false,
-    }
-}
-
 fn reduce(metadata: Metadata, rules: &Rules) -> Gateway {
     Gateway::reduce(metadata, |annotation| rules.annotations.mention(annotation))
 }
 
-fn insert(gateways: &mut ByNamespace, object: PartialObjectMeta<DynamicObject>, rules: &Rules) {
+fn name(object: PartialObjectMeta<DynamicObject>, rules: &Rules) -> Named {
     let mut metadata = Metadata::from(object.metadata);
     let (namespace, name) = (std::mem::take(&mut metadata.namespace), std::mem::take(&mut metadata.name));
-    gateways.entry(namespace).or_default().insert(name, Arc::new(reduce(metadata, rules)));
+    (namespace, name, reduce(metadata, rules))
 }
 
-fn remove(gateways: &mut ByNamespace, object: PartialObjectMeta<DynamicObject>) {
-    let (Some(namespace), Some(name)) = (object.metadata.namespace, object.metadata.name) else { return };
-    if let Some(known) = gateways.get_mut(&namespace) {
-        known.remove(&name);
-        if known.is_empty() {
-            gateways.remove(&namespace);
-        }
-    }
+fn insert(gateways: &mut ByNamespace, (namespace, name, gateway): Named) {
+    gateways.entry(namespace).or_default().insert(name, Arc::new(gateway));
 }
 
 #[cfg(test)]
