@@ -55,6 +55,10 @@ pub struct Args {
     #[serde(flatten)]
     pub reconciling: ReconcileArgs,
 
+    /// Seconds from SIGTERM to the end of serving: as long as the API server may go on calling a pod that is no longer ready
+    #[arg(long, default_value_t = 5, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(0..=300))]
+    pub drain_seconds: u16,
+
     /// The API server.
     #[command(flatten)]
     #[serde(flatten)]

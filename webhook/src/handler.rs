@@ -4,7 +4,9 @@
 use std::{borrow::Cow, sync::Arc};
 
 use gateherald_model::{
+    alignment::Changes,
     injection::{Decision, Knowledge, Lookup, Outcome, decide, lookup},
+    memory::is_remembered,
     owner::{Gateway, GatewayReference},
     patch,
     rules::Rules,
@@ -59,27 +61,44 @@ pub struct NotSynced;
 
 /// What could be learned of a Gateway.
 enum Found {
-    Gateway(Arc<Gateway>),
+    Gateway { gateway: Arc<Gateway>, asked: bool },
     Missing,
     Failed(Cow<'static, str>),
+}
+
+impl Found {
+    fn knowledge(&self) -> Knowledge<'_> {
+        match self {
+            Self::Gateway { gateway, .. } => Knowledge::Exists(gateway),
+            Self::Missing => Knowledge::Missing,
+            Self::Failed(_) => Knowledge::Unknown,
+        }
+    }
+
+    fn error(&self) -> Option<&str> {
+        if let Self::Failed(reason) = self { Some(reason) } else { None }
+    }
 }
 
 impl<A: Ask> Handler<A> {
     /// Answers a review.
     pub async fn answer(&self, review: &Review<'_>, budget: Budget) -> Result<Vec<u8>, NotSynced> {
         let rules = Arc::clone(&self.rules.borrow());
-        let (gateway, found) = match lookup(&rules, &review.service) {
+        let decide = |found: &Found| decide(&rules, &review.service, review.old.as_ref(), found.knowledge());
+        let (gateway, mut found) = match lookup(&rules, &review.service) {
             Lookup::NoOwner(_) => (None, Found::Missing),
             Lookup::OptedOut(gateway) => (Some(gateway), Found::Missing),
             Lookup::Gateway(gateway) => (Some(gateway), self.find(&rules, gateway, budget).await?),
         };
-        let (known, error) = match &found {
-            Found::Gateway(gateway) => (Knowledge::Exists(gateway), None),
-            Found::Missing => (Knowledge::Missing, None),
-            Found::Failed(reason) => (Knowledge::Unknown, Some(&**reason)),
-        };
-        let decision = decide(&rules, &review.service, review.old.as_ref(), known);
-        Ok(self.conclude(&Conclusion { review, gateway, decision: &decision, error }, budget))
+        let mut decision = decide(&found);
+        if let Some(gateway) = gateway
+            && matches!(found, Found::Gateway { asked: false, .. })
+            && needs_the_newest(review, &decision)
+        {
+            found = self.ask(&rules, gateway, budget).await;
+            decision = decide(&found);
+        }
+        Ok(self.conclude(&Conclusion { review, gateway, decision: &decision, error: found.error() }, budget))
     }
 
     async fn find(
@@ -93,19 +112,23 @@ impl<A: Ask> Handler<A> {
         if let Some(gateway) = self.gateways.get(namespace, name)
             && uid.is_none_or(|uid| uid == gateway.uid)
         {
-            return Ok(Found::Gateway(gateway));
+            return Ok(Found::Gateway { gateway, asked: false });
         }
         // Unknown, or known by another uid: the cache may lag behind a controller that was faster.
+        Ok(self.ask(rules, reference, budget).await)
+    }
+
+    async fn ask(&self, rules: &Rules, reference: GatewayReference<'_>, budget: Budget) -> Found {
         let deadline = budget.lookup_deadline(Instant::now());
-        let asked = timeout_at(deadline, self.ask.ask(rules, namespace, name)).await;
+        let asked = timeout_at(deadline, self.ask.ask(rules, reference.namespace, reference.name)).await;
         let (result, found) = match asked {
-            Ok(Ok(Some(gateway))) => ("found", Found::Gateway(Arc::new(gateway))),
+            Ok(Ok(Some(gateway))) => ("found", Found::Gateway { gateway: Arc::new(gateway), asked: true }),
             Ok(Ok(None)) => ("missing", Found::Missing),
             Ok(Err(reason)) => ("error", Found::Failed(reason.into())),
             Err(_) => ("timeout", Found::Failed("the API server did not answer in time".into())),
         };
         self.metrics.looked_up(result);
-        Ok(found)
+        found
     }
 
     async fn wait_for_sync(&self, budget: Budget) -> Result<(), NotSynced> {
@@ -141,6 +164,18 @@ impl<A: Ask> Handler<A> {
     pub fn refused(&self, outcome: Outcome, budget: Budget) {
         self.metrics.review_ends(outcome, budget.started.elapsed());
     }
+}
+
+/// Whether a decision takes back, or adds to, what an earlier one put on a Service that exists. Another replica, or the
+/// reconciler, may have been ahead of this cache then, and must not be undone by it. What only comes back after the request
+/// dropped it was there a moment ago.
+fn needs_the_newest(review: &Review<'_>, decision: &Decision) -> bool {
+    let more = |changes: &Changes| {
+        let added = changes.injected.len() > changes.reinjected.len();
+        added || !changes.updated.is_empty() || !changes.removed.is_empty()
+    };
+    let remembered = is_remembered(&review.service) || review.old.as_ref().is_some_and(is_remembered);
+    remembered && (more(&decision.labels) || more(&decision.annotations))
 }
 
 /// What the user is told when this request removed what it then got back.

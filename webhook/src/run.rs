@@ -39,10 +39,10 @@ use crate::{
 
 /// Our entry in the webhook configuration. API: renaming it breaks upgrades.
 const ENTRY: &str = "services.gateherald.io";
+/// Of the names of metrics.
+const PREFIX: &str = "gateherald_webhook";
 /// The version that is shown everywhere.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// From the signal to the stop: the API server goes on using open connections to a pod that is no longer ready.
-const DRAIN: Duration = Duration::from_secs(5);
 
 const CLIENT: ClientOptions = ClientOptions {
     user_agent: concat!("gateherald-webhook/", env!("CARGO_PKG_VERSION")),
@@ -57,11 +57,7 @@ const CLIENT: ClientOptions = ClientOptions {
 pub async fn run(args: Args, filter: LogFilter) -> anyhow::Result<()> {
     let (mut tasks, mut board, shutdown) = (Tasks::default(), Board::default(), Shutdown::default());
     let mut registry = Registry::default();
-    process::register(&mut registry, "gateherald_webhook", VERSION);
-    let own = registry.sub_registry_with_prefix("gateherald_webhook");
-    let (metrics, cert_metrics) = (Metrics::register(own), CertMetrics::register(own));
-    let (repairs, election) = (ReconcilerMetrics::register(own), ElectionMetrics::register(own));
-    registry.register_collector(repairs.ages("gateherald_webhook"));
+    let (metrics, cert_metrics, repairs, election) = metrics(&mut registry);
 
     let certificates = Source::try_from(args.certificates.clone())?;
     let signals = Signals::install()?;
@@ -113,9 +109,20 @@ pub async fn run(args: Args, filter: LogFilter) -> anyhow::Result<()> {
     let admin = Admin { board, registry, filter, shutdown: shutdown.clone(), pages: config.routes() };
     tasks.spawn("admin", admin::serve(admin_listener, admin));
 
-    tasks.run(signals, shutdown, Grace { drain: DRAIN, stop: LINGER * 2 }).await?;
+    let drain = Duration::from_secs(args.drain_seconds.into());
+    tasks.run(signals, shutdown, Grace { drain, stop: LINGER * 2 }).await?;
     info!("stopped");
     Ok(())
+}
+
+/// Everything that `/metrics` shows.
+fn metrics(registry: &mut Registry) -> (Metrics, CertMetrics, ReconcilerMetrics, ElectionMetrics) {
+    process::register(registry, PREFIX, VERSION);
+    let own = registry.sub_registry_with_prefix(PREFIX);
+    let (metrics, certificates) = (Metrics::register(own), CertMetrics::register(own));
+    let (repairs, election) = (ReconcilerMetrics::register(own), ElectionMetrics::register(own));
+    registry.register_collector(repairs.ages(PREFIX));
+    (metrics, certificates, repairs, election)
 }
 
 /// The objects that certificates are made for.

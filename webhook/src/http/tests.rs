@@ -76,6 +76,13 @@ fn service(labels: &Value) -> Value {
     } })
 }
 
+/// A Service with labels that were all injected.
+fn remembering(labels: &Value) -> Value {
+    let mut service = service(labels);
+    service["metadata"]["annotations"] = json!({ "gateherald.io/injected-labels": labels.to_string() });
+    service
+}
+
 fn review(object: &Value) -> Value {
     json!({ "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
         "uid": "u1", "kind": { "group": "", "version": "v1", "kind": "Service" }, "namespace": "prod",
@@ -102,6 +109,14 @@ impl Bench {
         assert_eq!(body["response"]["uid"], "u1");
         assert_eq!(body["response"]["allowed"], true);
         body["response"].clone()
+    }
+
+    async fn answer_update(&self, object: &Value, old: &Value) -> Value {
+        let mut review = review(object);
+        review["request"]["operation"] = json!("UPDATE");
+        review["request"]["oldObject"] = old.clone();
+        let body = self.post(&review).await.into_body().collect().await.unwrap().to_bytes();
+        from_slice::<Value>(&body).unwrap()["response"].clone()
     }
 
     fn metrics(&self) -> String {
@@ -212,18 +227,41 @@ async fn every_outcome_without_a_patch_has_its_name() {
 
 #[tokio::test]
 async fn an_update_that_drops_labels_gets_them_back_with_a_warning() {
-    let bench = bench(Some(gateway(&[("a", "1")])), Api::HasNone);
+    // Nobody has to be asked: what comes back was there a moment ago.
+    let bench = bench(Some(gateway(&[("a", "1")])), Api::Fails);
     let object = service(&json!({}));
-    let mut review = review(&object);
-    review["request"]["operation"] = json!("UPDATE");
-    let mut old = service(&json!({ "a": "1" }));
-    old["metadata"]["annotations"] = json!({ "gateherald.io/injected-labels": "{\"a\":\"1\"}" });
-    review["request"]["oldObject"] = old;
-    let body = bench.post(&review).await.into_body().collect().await.unwrap().to_bytes();
-    let response = from_slice::<Value>(&body).unwrap()["response"].clone();
+    let response = bench.answer_update(&object, &remembering(&json!({ "a": "1" }))).await;
     assert_eq!(patched(&object, &response)["metadata"]["labels"], json!({ "a": "1" }));
     let warning = response["warnings"][0].as_str().unwrap();
     assert!(warning.contains(" a ") && warning.contains("gateherald.io/inject=false"), "{warning}");
+}
+
+#[tokio::test]
+async fn a_cache_that_lags_undoes_nothing_that_another_wrote() {
+    let wrote = remembering(&json!({ "a": "2", "new": "1" }));
+    let newest = gateway(&[("a", "2"), ("new", "1")]);
+    for (cached, old) in [
+        // Changed and added on the Gateway: the reconciler's write is reviewed here.
+        (gateway(&[("a", "1")]), remembering(&json!({ "a": "1" }))),
+        // The same of a Service that no webhook had seen.
+        (gateway(&[("a", "1")]), service(&json!({}))),
+        // Dropped on the Gateway.
+        (gateway(&[("a", "2"), ("new", "1"), ("gone", "1")]), remembering(&json!({ "gone": "1" }))),
+        // Opted out meanwhile, and in again.
+        (Gateway { inject: Some("false".into()), ..newest.clone() }, wrote.clone()),
+    ] {
+        let bench = bench(Some(cached), Api::Has(newest.clone()));
+        let response = bench.answer_update(&wrote, &old).await;
+        assert_eq!(response["patch"], Value::Null, "{old}");
+        assert!(bench.metrics().contains("gateway_lookups_total{result=\"found\"} 1\n"));
+    }
+    // And when nobody can be asked, the Service stays as it is.
+    let bench = bench(Some(gateway(&[("a", "1")])), Api::Fails);
+    let response = bench.answer_update(&wrote, &wrote).await;
+    assert_eq!(
+        (&response["patch"], &response["auditAnnotations"]["outcome"]),
+        (&Value::Null, &json!("lookup-failed"))
+    );
 }
 
 #[tokio::test]

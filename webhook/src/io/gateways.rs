@@ -199,7 +199,13 @@ impl Watch {
             }
             News::Applied((namespace, name, gateway)) => self.gateways.set(namespace, name, gateway),
             News::Deleted((namespace, name, _)) => self.gateways.remove(namespace, name),
-            News::Connected => trouble.over(),
+            News::Connected => {
+                trouble.over();
+                // A list that came before the trouble is still the beginning of what is known.
+                if *self.synced.borrow() {
+                    self.handle.ready();
+                }
+            }
             News::Failed(problem, reason) => self.failed(problem, reason, trouble),
             News::UpTo(_) | News::Interrupted => {}
         }

@@ -115,6 +115,11 @@ fn a_watch_that_fails_says_why_and_keeps_what_it_knows() {
     watch.see(failed(Problem::Refused, "later"), &Arc::default(), &mut trouble());
     assert_eq!(reason(&board), "");
     assert_eq!(uid(&watch, "a", "one").unwrap(), "1");
+    // A moment without the CRDs, as when an API server starts, ends when the watch is open again.
+    watch.see(failed(Problem::NotFound, "404"), &Arc::default(), &mut trouble());
+    assert_ne!(reason(&board), "");
+    watch.see(News::Connected, &Arc::default(), &mut trouble());
+    assert_eq!(reason(&board), "");
 }
 
 #[test]
