@@ -5,7 +5,10 @@ use std::{fmt, net::Ipv4Addr};
 
 use thiserror::Error;
 
-use crate::ethernet::{EtherType, EthernetFrame, EthernetRepr, MacAddr, Truncated, octets};
+use crate::{
+    ethernet::{EtherType, EthernetFrame, EthernetRepr, MacAddr, Truncated, octets},
+    frame::FrameError,
+};
 
 mod field {
     use std::ops::Range;
@@ -214,20 +217,6 @@ impl fmt::Display for ArpRepr {
     }
 }
 
-/// Why bytes are no Ethernet frame with an ARP packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum FrameError {
-    /// They end inside the Ethernet header.
-    #[error("Ethernet header {0}")]
-    Header(#[from] Truncated),
-    /// The payload is something else.
-    #[error("ethertype {0}")]
-    NotArp(EtherType),
-    /// The payload says it is ARP and cannot be read.
-    #[error("ARP {0}")]
-    Arp(#[from] ArpError),
-}
-
 /// An ARP packet with its Ethernet addresses: what goes on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ArpFrame {
@@ -281,7 +270,7 @@ impl ArpFrame {
     pub fn parse(bytes: &[u8]) -> Result<Self, FrameError> {
         let frame = EthernetFrame::new_checked(bytes)?;
         if frame.ethertype() != EtherType::ARP {
-            return Err(FrameError::NotArp(frame.ethertype()));
+            return Err(FrameError::EtherType(frame.ethertype()));
         }
         let arp = ArpRepr::parse(&ArpPacket::new_checked(frame.payload())?);
         Ok(Self { destination: frame.destination(), source: frame.source(), arp })

@@ -100,7 +100,7 @@ fn each_malformed_field_is_named() {
         bytes[offset] = value;
         ArpFrame::parse(&bytes).unwrap_err()
     };
-    assert_eq!(spoiled(13, 0), FrameError::NotArp(EtherType::IPV4));
+    assert_eq!(spoiled(13, 0), FrameError::EtherType(EtherType::IPV4));
     assert_eq!(spoiled(15, 6), ArpError::HardwareType(6).into());
     assert_eq!(spoiled(14, 1), ArpError::HardwareType(0x0101).into());
     assert_eq!(spoiled(17, 6), ArpError::ProtocolType(EtherType::ARP).into());
