@@ -191,6 +191,15 @@ impl Rights {
     pub fn cover(&self, address: IpAddr, now: Now) -> bool {
         self.deadline.is_some_and(|deadline| !deadline.passed(now)) && self.titles.contains(&address)
     }
+
+    /// Whether they rest on a write of the own session that was sent after `since` and has come back in the watch: whatever
+    /// changed before `since` is known.
+    pub fn confirmed_since(&self, since: Now) -> bool {
+        self.deadline.is_some_and(|deadline| {
+            let start = deadline.start();
+            start.raw > since.raw && start.boot > since.boot
+        })
+    }
 }
 
 /// What the driver must do, in this order.

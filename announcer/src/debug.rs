@@ -12,6 +12,7 @@ use crate::{
     claiming::{Question, Standing},
     claims::ClaimState,
     desired::Outlook,
+    standoff::{Contests, Standoff},
 };
 
 /// What the page is made from.
@@ -21,6 +22,8 @@ pub struct Sources {
     pub node: String,
     /// What may be announced.
     pub outlook: watch::Receiver<Arc<Outlook>>,
+    /// The addresses that other hosts use.
+    pub contests: watch::Receiver<Arc<Contests>>,
     /// Whom to ask about ownership.
     pub questions: mpsc::Sender<Question>,
 }
@@ -54,6 +57,15 @@ struct Vip {
     holder: Option<String>,
     session: Option<String>,
     transitions: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conflict: Option<Contest>,
+}
+
+/// Another host uses the address.
+#[derive(Debug, Serialize)]
+struct Contest {
+    claimant: String,
+    stage: &'static str,
 }
 
 #[derive(Debug, Serialize)]
@@ -81,7 +93,8 @@ pub fn router(sources: Sources) -> Router {
 async fn vips(State(sources): State<Sources>) -> Result<Json<Vips>, StatusCode> {
     let outlook = Arc::clone(&sources.outlook.borrow());
     let standing = ask(&sources, &outlook).await;
-    Ok(Json(page(sources.node, &outlook, standing)))
+    let contests = Arc::clone(&sources.contests.borrow());
+    Ok(Json(page(sources.node, &outlook, standing, &contests)))
 }
 
 /// None before the claims can be asked: the API server has not been reached yet, or the process is ending.
@@ -92,7 +105,7 @@ async fn ask(sources: &Sources, outlook: &Outlook) -> Option<Standing> {
     standing.await.ok()
 }
 
-fn page(node: String, outlook: &Outlook, standing: Option<Standing>) -> Vips {
+fn page(node: String, outlook: &Outlook, standing: Option<Standing>, contests: &Contests) -> Vips {
     let evaluation = &outlook.evaluation;
     let (session, fresh_for, mut claims) =
         standing.map_or_else(Default::default, |s| (s.session, s.fresh_for, s.claims));
@@ -106,6 +119,7 @@ fn page(node: String, outlook: &Outlook, standing: Option<Standing>) -> Vips {
             holder: claim.as_ref().and_then(|claim| claim.holder.clone()),
             session: claim.as_ref().and_then(|claim| claim.session.clone()),
             transitions: claim.map_or(0, |claim| claim.transitions),
+            conflict: contests.get(address).map(contest),
         }
     };
     Vips {
@@ -127,6 +141,10 @@ fn state(claim: Option<&ClaimState>, fresh: bool) -> &'static str {
         Some(ClaimState { holder: Some(_), .. }) => "held-elsewhere",
         Some(_) | None => "waiting",
     }
+}
+
+fn contest(standoff: &Standoff) -> Contest {
+    Contest { claimant: standoff.claimant.to_string(), stage: standoff.stage.name() }
 }
 
 fn not_announced(refused: &gateherald_model::announcement::NotAnnounced) -> NotAnnounced {

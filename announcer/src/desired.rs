@@ -211,9 +211,7 @@ impl Desires {
             links,
             taken: &taken,
         };
-        let mut evaluation = evaluate(&inputs, services.values());
-        refuse_silent_families(&mut evaluation);
-        evaluation
+        evaluate(&inputs, services.values())
     }
 
     /// Lets claims of what has just vanished linger, and ends those whose time is over.
@@ -299,21 +297,6 @@ fn apply<K: Ord, T>(table: &mut BTreeMap<K, T>, change: Change<K, T>) {
         Change::Set(key, value) => drop(table.insert(key, value)),
         Change::Gone(key) => drop(table.remove(&key)),
     }
-}
-
-/// A claim on an address that nobody here can answer for would be a black hole: only ARP is spoken so far.
-fn refuse_silent_families(evaluation: &mut Evaluation) {
-    let silent: Vec<_> = evaluation.desired.extract_if(.., |address, _| address.is_ipv6()).collect();
-    for (address, desired) in silent {
-        let policy = desired.policies.first().cloned();
-        evaluation.not_announced.extend(desired.services.into_iter().map(|service| NotAnnounced {
-            service: Some(service),
-            address: Some(address),
-            policy: policy.clone(),
-            why: Why::FamilyNotAnswered,
-        }));
-    }
-    evaluation.not_announced.sort();
 }
 
 fn want(desired: &Desired) -> Want {

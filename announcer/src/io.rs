@@ -5,6 +5,7 @@ pub mod answering;
 pub mod cilium;
 pub mod clock;
 pub mod filter;
+pub mod groups;
 pub mod incarnation;
 pub mod leases;
 pub mod links;

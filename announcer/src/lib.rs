@@ -34,4 +34,5 @@ pub mod responder;
 pub mod run;
 pub mod schedule;
 pub mod seat;
+pub mod standoff;
 pub mod verdict;

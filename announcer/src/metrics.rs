@@ -39,6 +39,13 @@ pub struct ForReason {
     pub reason: &'static str,
 }
 
+/// A step in a dispute about an address.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ForStep {
+    /// Its stable name.
+    pub step: &'static str,
+}
+
 /// A dropped frame.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Dropped {
@@ -68,8 +75,14 @@ pub struct Metrics {
     pub dropped: Family<Dropped, Counter>,
     /// Gratuitous frames sent.
     pub announced: Family<OnInterface, Counter>,
+    /// Questions whether anybody has an address.
+    pub probed: Family<OnInterface, Counter>,
     /// Frames of other hosts that use an address of ours.
     pub conflicts: Family<OnInterface, Counter>,
+    /// What was done about them.
+    pub conflict_steps: Family<ForStep, Counter>,
+    /// Addresses in dispute.
+    pub contested: Gauge,
     /// Frames that the kernel did not take.
     pub send_errors: Family<OnInterface, Counter>,
     /// Frames whose send returned after the deadline.
@@ -97,7 +110,10 @@ impl Default for Metrics {
             replied: Family::default(),
             dropped: Family::default(),
             announced: Family::default(),
+            probed: Family::default(),
             conflicts: Family::default(),
+            conflict_steps: Family::default(),
+            contested: Gauge::default(),
             send_errors: Family::default(),
             late: Counter::default(),
             claim_changes: Family::default(),
@@ -120,15 +136,26 @@ impl Metrics {
         rights: watch::Receiver<Rights>,
     ) {
         let to = registry.sub_registry_with_prefix(PREFIX);
-        to.register("frames_received", "ARP frames that passed the kernel's filter", self.received.clone());
-        to.register("frames_replied", "ARP requests answered", self.replied.clone());
-        to.register("frames_dropped", "ARP frames not answered, by reason", self.dropped.clone());
-        to.register("frames_announced", "Gratuitous ARP frames sent", self.announced.clone());
+        to.register(
+            "frames_received",
+            "ARP and NDP frames that passed the kernel's filter",
+            self.received.clone(),
+        );
+        to.register("frames_replied", "Requests answered", self.replied.clone());
+        to.register("frames_dropped", "Frames not answered, by reason", self.dropped.clone());
+        to.register(
+            "frames_announced",
+            "Frames sent unasked that announce an address",
+            self.announced.clone(),
+        );
         to.register(
             "conflicts",
             "Frames of other hosts that use an address owned here",
             self.conflicts.clone(),
         );
+        to.register("frames_probed", "Frames sent that ask whether an address is used", self.probed.clone());
+        to.register("conflict_steps", "What was done about conflicts", self.conflict_steps.clone());
+        to.register("addresses_contested", "Owned addresses that another host uses", self.contested.clone());
         to.register("send_errors", "Frames that the kernel did not take", self.send_errors.clone());
         to.register("frames_late", "Frames whose send returned after the deadline", self.late.clone());
         to.register("claim_changes", "Changes of what this node owns", self.claim_changes.clone());
@@ -152,7 +179,8 @@ impl Metrics {
     /// Forgets an interface, and the reasons for which it dropped frames.
     pub fn forget_interface(&self, interface: &Arc<str>, reasons: impl Iterator<Item = &'static str>) {
         let label = OnInterface { interface: Arc::clone(interface) };
-        for family in [&self.received, &self.replied, &self.announced, &self.conflicts, &self.send_errors] {
+        let Self { received, replied, announced, probed, conflicts, send_errors, .. } = self;
+        for family in [received, replied, announced, probed, conflicts, send_errors] {
             family.remove(&label);
         }
         for reason in reasons {

@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What happens to ownership and to what is wanted, told as lines that a person can follow one address by.
 
+use std::net::IpAddr;
+
 use gateherald_model::{
     announcement::{NotAnnounced, Why},
     leases::names,
 };
+use gateherald_wire::MacAddr;
 use tracing::{debug, info, warn};
 
 use crate::{
     claims::{Answer, Notice},
     desired::Transition,
     metrics::{ForReason, Metrics},
+    standoff::Step,
 };
 
 /// Logs and counts what happened to ownership.
@@ -52,6 +56,22 @@ pub fn tell(notice: &Notice, metrics: &Metrics) {
             debug!(lease = names::of(key), ?answer, "write");
         }
         Notice::WriteFailed { key, answer } => debug!(lease = names::of(key), ?answer, "write failed"),
+    }
+}
+
+/// Logs what is done about another host's use of an address.
+pub fn tell_step(address: IpAddr, step: Step, claimant: Option<MacAddr>) {
+    let claimant = claimant.map(tracing::field::display);
+    match step {
+        Step::Suspend => {
+            warn!(%address, claimant, "another host uses an address that this node owns: silent until the claim is confirmed");
+        }
+        Step::Defend => info!(%address, claimant, "the claim is confirmed: the address is defended"),
+        Step::Silence => {
+            warn!(%address, claimant, "another host goes on using an address that this node owns: silent");
+        }
+        Step::Ask => debug!(%address, claimant, "asking whether the other host still uses the address"),
+        Step::Resume => info!(%address, "nobody else uses the address any more"),
     }
 }
 

@@ -3,17 +3,40 @@
 //!
 //! Checks are ordered by cost: what the kernel tells, then the frame itself, then who may answer.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv6Addr};
 
-use gateherald_wire::{ArpFrame, ArpRepr, FrameError, MacAddr, Operation, PacketMeta, PacketType};
+use gateherald_wire::{FrameError, MacAddr, NdpError, NeighborFrame, PacketMeta, PacketType};
+
+mod arp;
+mod ndp;
 
 /// What may be answered on the interface that received the frame, at the instant of the call.
 pub trait Ownership {
-    /// Whether this node may answer for the address here and now.
-    fn may_answer(&self, address: IpAddr) -> Result<(), Refusal>;
+    /// Whether this node may answer for the address here and now, and by which right.
+    fn may_answer(&self, address: IpAddr) -> Result<Right, Refusal>;
 
-    /// Whether the address is one of this node's links: its frames come back over a second link on the same network.
-    fn is_own_mac(&self, mac: MacAddr) -> bool;
+    /// Whose Ethernet address it is.
+    fn sender(&self, mac: MacAddr) -> Sender;
+}
+
+/// By which right an address is answered for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Right {
+    /// Title under a fresh session: no other announcer can answer.
+    Fresh,
+    /// What is left of title while the API server is away: it ends as soon as anybody else speaks up.
+    Held,
+}
+
+/// Who sent a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Sender {
+    /// One of this node's links: a frame can come back over a second link on the same network.
+    Own,
+    /// A link of another announcer.
+    Peer,
+    /// Any other host.
+    Stranger,
 }
 
 /// Why this node may not answer for an address.
@@ -31,6 +54,12 @@ pub enum Refusal {
     NotFresh,
     /// The interface is down.
     LinkDown,
+    /// It is not known yet whether somebody uses the address.
+    Probing,
+    /// Another host uses the address, and the title has not been confirmed since.
+    Suspended,
+    /// Another host goes on using the address.
+    Silenced,
 }
 
 impl Refusal {
@@ -43,7 +72,15 @@ impl Refusal {
             Self::NotOwner => "not-owner",
             Self::NotFresh => "not-fresh",
             Self::LinkDown => "link-down",
+            Self::Probing => "probing",
+            Self::Suspended => "suspended",
+            Self::Silenced => "silenced",
         }
+    }
+
+    /// The address would be answered for if nobody else used it: so that it is used must go on being noticed.
+    fn watches_others(self) -> bool {
+        matches!(self, Self::Probing | Self::Suspended | Self::Silenced)
     }
 }
 
@@ -56,13 +93,15 @@ pub enum DropReason {
     OtherHost,
     /// It belongs to a VLAN, which is another network than the interface's own.
     Vlan,
-    /// It is no ARP packet for IPv4 over Ethernet.
+    /// It cannot be read, or breaks a rule of its protocol.
     Malformed(FrameError),
     /// It is neither a request nor a reply.
     OtherOperation(u16),
     /// Its sender's hardware address is a group or zero: no host to answer to.
     BadSender,
-    /// It is a reply, and none of a conflict.
+    /// Another announcer spoke for an address that this node has now: a frame that was on its way.
+    Peer,
+    /// It tells instead of asking, and is none of a conflict.
     NotARequest,
     /// The address asked for is not to be answered.
     Refused(Refusal),
@@ -75,29 +114,53 @@ impl DropReason {
             Self::OwnFrame => "own-frame",
             Self::OtherHost => "other-host",
             Self::Vlan => "vlan",
+            Self::Malformed(FrameError::Ndp(error)) => rule(error),
             Self::Malformed(_) => "malformed",
             Self::OtherOperation(_) => "other-operation",
             Self::BadSender => "bad-sender",
+            Self::Peer => "peer",
             Self::NotARequest => "not-a-request",
             Self::Refused(refusal) => refusal.name(),
         }
     }
 }
 
+/// The rule of RFC 4861 §7.1 that a message breaks.
+fn rule(error: NdpError) -> &'static str {
+    match error {
+        NdpError::NextHeader(_) | NdpError::Type(_) => "other-message",
+        NdpError::Truncated(_) => "too-short",
+        NdpError::HopLimit(_) => "hop-limit",
+        NdpError::Code(_) => "bad-code",
+        NdpError::Checksum => "bad-checksum",
+        NdpError::GroupTarget(_) => "group-target",
+        NdpError::GroupSource(_) => "bad-sender",
+        NdpError::OptionLength | NdpError::OptionOverrun(_) | NdpError::LinkLayerLength(_) => "bad-option",
+        NdpError::UnspecifiedWithLinkLayer | NdpError::UnspecifiedSource(_) => "bad-probe",
+        NdpError::SolicitedToGroup(_) => "bad-advertisement",
+    }
+}
+
 /// What is to be done about a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Send this; the address answered for is its SPA.
-    Reply(ArpFrame),
+    /// Send this.
+    Reply(NeighborFrame),
     /// Nothing.
     Drop(DropReason),
-    /// Another host uses an address that this node may answer for: no reply.
-    Conflict {
-        /// The address.
-        address: Ipv4Addr,
-        /// Who says to have it.
-        claimant: MacAddr,
-    },
+    /// Another host uses, or under [`Right::Held`] asks for, an address that this node would answer for: no reply.
+    Conflict(Conflict),
+}
+
+/// Another host's word for an address of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// The address.
+    pub address: IpAddr,
+    /// Who says to have it.
+    pub claimant: MacAddr,
+    /// It only asks whether anybody has it.
+    pub probe: bool,
 }
 
 impl Verdict {
@@ -106,48 +169,65 @@ impl Verdict {
         match self {
             Self::Reply(_) => "reply",
             Self::Drop(reason) => reason.name(),
-            Self::Conflict { .. } => "conflict",
+            Self::Conflict(_) => "conflict",
         }
     }
 }
 
-/// Judges one frame that an interface with the address `mac` received.
-pub fn respond(bytes: &[u8], meta: PacketMeta, mac: MacAddr, ownership: &impl Ownership) -> Verdict {
-    match judge(bytes, meta, mac, ownership) {
-        Ok(verdict) => verdict,
-        Err(reason) => Verdict::Drop(reason),
+/// A neighbour protocol: a packet socket hears one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// For IPv4.
+    Arp,
+    /// For IPv6.
+    Ndp,
+}
+
+impl Protocol {
+    /// The name in the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Arp => "ARP",
+            Self::Ndp => "NDP",
+        }
     }
 }
 
-fn judge(
+impl From<IpAddr> for Protocol {
+    fn from(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::Arp } else { Self::Ndp }
+    }
+}
+
+/// An interface as its network sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Nic {
+    /// Its Ethernet address.
+    pub mac: MacAddr,
+    /// Its link-local address, once nobody else was found to use it.
+    pub link_local: Option<Ipv6Addr>,
+}
+
+impl Nic {
+    /// What a frame about `address` says it comes from: the link-local address, or where there is none the address.
+    pub fn source(self, address: Ipv6Addr) -> Ipv6Addr {
+        self.link_local.unwrap_or(address)
+    }
+}
+
+/// Judges one frame that an interface received.
+pub fn respond(
+    protocol: Protocol,
     bytes: &[u8],
     meta: PacketMeta,
-    mac: MacAddr,
+    nic: Nic,
     ownership: &impl Ownership,
-) -> Result<Verdict, DropReason> {
-    addressed_to_us(meta)?;
-    let frame = ArpFrame::parse(bytes).map_err(DropReason::Malformed)?;
-    let arp = &frame.arp;
-    if let Operation::Other(operation) = arp.operation {
-        return Err(DropReason::OtherOperation(operation));
-    }
-    if frame.destination != mac && !frame.destination.is_group() {
-        return Err(DropReason::OtherHost);
-    }
-    if arp.sha.is_group() || arp.sha == MacAddr::ZERO {
-        return Err(DropReason::BadSender);
-    }
-    if ownership.is_own_mac(arp.sha) || ownership.is_own_mac(frame.source) {
-        return Err(DropReason::OwnFrame);
-    }
-    if let Some(address) = contested(arp, ownership) {
-        return Ok(Verdict::Conflict { address, claimant: arp.sha });
-    }
-    if arp.operation != Operation::Request {
-        return Err(DropReason::NotARequest);
-    }
-    ownership.may_answer(arp.tpa.into()).map_err(DropReason::Refused)?;
-    Ok(Verdict::Reply(ArpFrame::reply(arp, mac)))
+) -> Verdict {
+    let judged = addressed_to_us(meta).and_then(|()| match protocol {
+        Protocol::Arp => arp::judge(bytes, nic, ownership),
+        Protocol::Ndp => ndp::judge(bytes, nic, ownership),
+    });
+    judged.unwrap_or_else(Verdict::Drop)
 }
 
 /// What the kernel tells about the frame, before a byte of it is read.
@@ -160,10 +240,55 @@ fn addressed_to_us(meta: PacketMeta) -> Result<(), DropReason> {
     }
 }
 
-/// The sender's address, if this node may answer for it: a conflict in any packet (RFC 5227 §2.4). While it may
-/// not, another host's use of it is as it should be.
-fn contested(arp: &ArpRepr, ownership: &impl Ownership) -> Option<Ipv4Addr> {
-    ownership.may_answer(arp.spa.into()).is_ok().then_some(arp.spa)
+/// Who sent it, by the frame's source and by the address that it puts into caches; never one of this node's own links.
+fn sender(
+    frame: (MacAddr, MacAddr),
+    told: MacAddr,
+    nic: Nic,
+    ownership: &impl Ownership,
+) -> Result<Sender, DropReason> {
+    let (destination, source) = frame;
+    if destination != nic.mac && !destination.is_group() {
+        return Err(DropReason::OtherHost);
+    }
+    if told.is_group() || told == MacAddr::ZERO {
+        return Err(DropReason::BadSender);
+    }
+    match (ownership.sender(told), ownership.sender(source)) {
+        (Sender::Own, _) | (_, Sender::Own) => Err(DropReason::OwnFrame),
+        (sender, _) => Ok(sender),
+    }
+}
+
+/// What it means that another host says it has this address: RFC 5227 §2.4, RFC 4862 §5.4.4. While this node would not
+/// answer for it, another host's use of it is as it should be.
+fn spoken_for(
+    address: IpAddr,
+    (sender, claimant): (Sender, MacAddr),
+    ownership: &impl Ownership,
+) -> Result<Option<Verdict>, DropReason> {
+    let conflict = Ok(Some(Verdict::Conflict(Conflict { address, claimant, probe: false })));
+    match (ownership.may_answer(address), sender) {
+        (Ok(Right::Held), _) => conflict,
+        (Ok(Right::Fresh), Sender::Peer) => Err(DropReason::Peer),
+        (Err(refusal), Sender::Peer) if refusal.watches_others() => Err(DropReason::Peer),
+        (Ok(Right::Fresh), _) => conflict,
+        (Err(refusal), _) if refusal.watches_others() => conflict,
+        (Err(_), _) => Ok(None),
+    }
+}
+
+/// Whether a host that asks for `address` is to be answered; `probe`: it asks because it wants the address itself.
+fn asked_for(
+    address: IpAddr,
+    claimant: MacAddr,
+    probe: bool,
+    ownership: &impl Ownership,
+) -> Result<Option<Verdict>, DropReason> {
+    match ownership.may_answer(address).map_err(DropReason::Refused)? {
+        Right::Held if probe => Ok(Some(Verdict::Conflict(Conflict { address, claimant, probe }))),
+        Right::Held | Right::Fresh => Ok(None),
+    }
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ use crate::{
     desired::{Desires, Outlook, Plan, Reach, Seen},
     evaluating::{Evaluating, Outputs},
     io::{
-        answering::{self, Speaker},
+        answering::{self, Answering, Speaker},
         cilium::{Lookout, look_out},
         links,
         objects::{self, Told},
@@ -39,6 +39,7 @@ use crate::{
     },
     metrics::{self, Metrics},
     seat::Seat,
+    standoff::Contests,
 };
 
 /// Changes under way to the evaluation, questions under way to the claims; who sends more waits.
@@ -71,7 +72,7 @@ pub async fn run(args: Args, config: Config, filter: LogFilter) -> anyhow::Resul
     daemon.watch_objects(&objects, &told_out);
     let results = daemon.evaluate(&config, &args.announcing, told, links.clone());
     daemon.watch_cilium(objects, &args.announcing, told_out, results.cilium_needed).await?;
-    let speaker = daemon.answer(results.reach, links)?;
+    let (speaker, contests) = daemon.answer(results.reach, links)?;
     let seat = Seat {
         config: config.clone(),
         namespace: args.namespace,
@@ -83,8 +84,12 @@ pub async fn run(args: Args, config: Config, filter: LogFilter) -> anyhow::Resul
         metrics: daemon.metrics.clone(),
     };
     daemon.claim(seat, leases);
-    let sources =
-        debug::Sources { node: config.node, outlook: results.outlook.clone(), questions: question_out };
+    let sources = debug::Sources {
+        node: config.node,
+        outlook: results.outlook.clone(),
+        contests,
+        questions: question_out,
+    };
     daemon.serve_debug(debug_port, sources);
     daemon.serve_admin(admin_port, results.outlook, rights, filter);
     Ok(daemon.tasks.run(signals, daemon.shutdown, GRACE).await?)
@@ -201,10 +206,10 @@ impl Daemon {
         &mut self,
         reach: watch::Receiver<Arc<Reach>>,
         links: watch::Receiver<Option<Arc<[Link]>>>,
-    ) -> anyhow::Result<Speaker> {
-        let (speaker, thread) = answering::start(reach, links, self.metrics.clone())?;
-        self.tasks.spawn("answering", async { Ok(thread.await?) });
-        Ok(speaker)
+    ) -> anyhow::Result<(Speaker, watch::Receiver<Arc<Contests>>)> {
+        let Answering { speaker, contests, end } = answering::start(reach, links, self.metrics.clone())?;
+        self.tasks.spawn("answering", async { Ok(end.await?) });
+        Ok((speaker, contests))
     }
 
     fn claim(&mut self, seat: Seat, leases: Client) {

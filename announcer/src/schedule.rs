@@ -46,6 +46,8 @@ struct Next {
 #[derive(Clone, Copy, Debug)]
 enum Stage {
     First,
+    /// In defence against another host: it is not repeated (RFC 5227 §2.4).
+    Defence,
     /// How many are to come, this one included.
     Repeat(u8),
     Refresh,
@@ -56,6 +58,12 @@ impl Schedule {
     pub fn start(&mut self, address: IpAddr, now: Duration) {
         self.cancel(address);
         self.plan(address, Next { at: now, stage: Stage::First });
+    }
+
+    /// Announces an address once from now on, and then only refreshes it: another host used it.
+    pub fn defend(&mut self, address: IpAddr, now: Duration) {
+        self.cancel(address);
+        self.plan(address, Next { at: now, stage: Stage::Defence });
     }
 
     /// Announces everything from the start again: the link came up, or its hardware address changed.
@@ -114,7 +122,7 @@ impl Schedule {
         let (stage, delay) = match stage {
             Stage::First => (Stage::Repeat(repeats(address)), SPACING),
             Stage::Repeat(more @ 2..) => (Stage::Repeat(more - 1), SPACING),
-            Stage::Repeat(_) | Stage::Refresh => (Stage::Refresh, REFRESH),
+            Stage::Defence | Stage::Repeat(_) | Stage::Refresh => (Stage::Refresh, REFRESH),
         };
         self.plan(address, Next { at: now + delay, stage });
         Some(address)
@@ -127,7 +135,7 @@ impl Schedule {
 
     fn queue(&mut self, stage: Stage) -> &mut BTreeSet<(Duration, IpAddr)> {
         match stage {
-            Stage::First => &mut self.first,
+            Stage::First | Stage::Defence => &mut self.first,
             Stage::Repeat(_) | Stage::Refresh => &mut self.later,
         }
     }

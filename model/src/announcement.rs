@@ -143,8 +143,6 @@ pub enum Why {
     NoInterface(NoLink),
     /// All links that carry the address are down.
     InterfacesDown(NoLink),
-    /// The announcer does not speak this address's family.
-    FamilyNotAnswered,
 }
 
 impl Why {
@@ -172,7 +170,6 @@ impl Why {
             Self::OutsideExternalIpCidrs => "OutsideExternalIpCidrs",
             Self::NoInterface(_) => "NoInterface",
             Self::InterfacesDown(_) => "InterfacesDown",
-            Self::FamilyNotAnswered => "FamilyNotAnswered",
         }
     }
 }

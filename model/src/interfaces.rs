@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which links of a node carry a policy's announcements, and why the others do not.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    sync::Arc,
+};
 
 use ipnet::IpNet;
 use regex::{Regex, RegexBuilder};
@@ -36,6 +40,8 @@ pub struct Link {
     pub noarp: bool,
     /// `IFF_LOOPBACK`.
     pub loopback: bool,
+    /// Its IPv6 link-local address, once duplicate address detection has found it to be the only one.
+    pub link_local: Option<Ipv6Addr>,
     /// Its addresses with their prefix lengths.
     pub addresses: Vec<IpNet>,
     /// The default routes of the main table that leave through it.

@@ -50,6 +50,11 @@ impl Deadline {
         Self { start, length }
     }
 
+    /// The instant from which it counts: of a session, when the newest renewal was sent that came back in the watch.
+    pub fn start(&self) -> Now {
+        self.start
+    }
+
     /// Whether the right is over.
     pub fn passed(&self, now: Now) -> bool {
         now.at_most_since(self.start) >= self.length

@@ -2,40 +2,71 @@
 //! The one thread that hears and speaks: it alone has the sockets, and the rights by which every frame is judged.
 //!
 //! Rights arrive as messages and are acknowledged once they are in force: after that no frame can go out under the old
-//! ones. Nothing else runs on the thread, so neither a slow API call nor a big evaluation delays an answer.
+//! ones. Nothing else runs on the thread, so neither a slow API call nor a big evaluation delays an answer, and it waits
+//! in one system call for frames, messages and the next announcement alike, so little lies between a request and its
+//! answer.
 
-use std::{collections::BTreeMap, io, sync::Arc, task::Poll, thread};
+use std::{collections::BTreeSet, io, sync::Arc, thread, time::Duration};
 
 use gateherald_model::interfaces::Link;
-use tokio::{
-    runtime::Builder,
-    sync::{mpsc, oneshot, watch},
+use gateherald_wire::MacAddr;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+};
+use tokio::sync::{
+    mpsc::{self, error::TryRecvError},
+    oneshot, watch,
 };
 
 use super::{clock, packet::OpenError};
-use crate::{claims::Rights, desired::Reach, metrics::Metrics};
-use port::Port;
+use crate::{claims::Rights, desired::Reach, metrics::Metrics, responder::Protocol, standoff::Contests};
+use bell::Bell;
 use station::Station;
 
+mod bell;
+mod ear;
 mod port;
+mod standing;
 mod station;
+
+/// Messages under way; who sends more waits.
+const BACKLOG: usize = 8;
 
 /// What the thread is told.
 enum Message {
     /// These rights are in force once the sender is answered.
     Rights(Rights, oneshot::Sender<()>),
+    /// The links of the other announcers: what they say about an address is no conflict.
+    Peers(Arc<BTreeSet<MacAddr>>),
 }
 
-/// The way to tell the thread what it may do.
+/// The way to tell the thread what it may do. It ends when the last clone is dropped.
 #[derive(Debug, Clone)]
 pub struct Speaker {
-    messages: mpsc::Sender<Message>,
+    line: Arc<Line>,
+}
+
+#[derive(Debug)]
+struct Line {
+    /// Only taken when it is dropped, so that the bell rings after the last sender is gone.
+    messages: Option<mpsc::Sender<Message>>,
+    bell: Arc<Bell>,
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.messages = None;
+        self.bell.ring();
+    }
 }
 
 impl std::fmt::Debug for Message {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self::Rights(rights, _) = self;
-        f.debug_tuple("Rights").field(rights).finish()
+        match self {
+            Self::Rights(rights, _) => f.debug_tuple("Rights").field(rights).finish(),
+            Self::Peers(peers) => f.debug_tuple("Peers").field(peers).finish(),
+        }
     }
 }
 
@@ -50,8 +81,20 @@ impl Speaker {
     /// Not cancel-safe: without the answer nothing is known.
     pub async fn publish(&self, rights: Rights) -> Result<(), Gone> {
         let (done, in_force) = oneshot::channel();
-        self.messages.send(Message::Rights(rights, done)).await.map_err(|_| Gone)?;
+        self.tell(Message::Rights(rights, done)).await?;
         in_force.await.map_err(|_| Gone)
+    }
+
+    /// From soon on these are the links of the other announcers.
+    pub async fn peers(&self, peers: Arc<BTreeSet<MacAddr>>) -> Result<(), Gone> {
+        self.tell(Message::Peers(peers)).await
+    }
+
+    async fn tell(&self, message: Message) -> Result<(), Gone> {
+        let messages = self.line.messages.as_ref().ok_or(Gone)?;
+        messages.send(message).await.map_err(|_| Gone)?;
+        self.line.bell.ring();
+        Ok(())
     }
 }
 
@@ -64,91 +107,157 @@ pub enum AnsweringError {
     /// The capability was taken away.
     #[error(transparent)]
     Socket(#[from] OpenError),
+    /// The kernel refused to wait.
+    #[error("wait for frames")]
+    Wait(#[source] io::Error),
     /// It died.
     #[error("the answering thread died")]
     Died,
 }
 
-/// Starts the thread. The future ends with the thread: with `Ok` once every [`Speaker`] is dropped.
+/// The thread's links to the rest.
+pub struct Answering<F> {
+    /// How it is told what it may do.
+    pub speaker: Speaker,
+    /// The addresses that other hosts use.
+    pub contests: watch::Receiver<Arc<Contests>>,
+    /// Ends with the thread: with `Ok` once every [`Speaker`] is dropped. It also wakes the thread for new reach and links,
+    /// so it must be polled.
+    pub end: F,
+}
+
+/// Starts the thread.
 pub fn start(
     reach: watch::Receiver<Arc<Reach>>,
     links: watch::Receiver<Option<Arc<[Link]>>>,
     metrics: Metrics,
-) -> Result<(Speaker, impl Future<Output = Result<(), AnsweringError>>), AnsweringError> {
-    let (messages, inbox) = mpsc::channel(8);
+) -> Result<Answering<impl Future<Output = Result<(), AnsweringError>>>, AnsweringError> {
+    let (messages, inbox) = mpsc::channel(BACKLOG);
     let (ended, end) = oneshot::channel();
-    let runtime = Builder::new_current_thread().enable_all().build().map_err(AnsweringError::Start)?;
+    let (contests_out, contests) = watch::channel(Arc::default());
+    let bell = Arc::new(Bell::new().map_err(AnsweringError::Start)?);
+    let waking = wake(reach.clone(), links.clone(), Arc::clone(&bell));
+    let station = Station::new(metrics, contests_out);
+    let thread = Thread { inbox, bell: Arc::clone(&bell), reach, links, station };
     thread::Builder::new()
         .name("answering".to_owned())
         .spawn(move || {
-            let result =
-                runtime.block_on(Thread { inbox, reach, links, station: Station::new(metrics) }.run());
             // The receiver is only gone when the process is ending.
-            let _ = ended.send(result);
+            let _ = ended.send(thread.run());
         })
         .map_err(AnsweringError::Start)?;
-    Ok((Speaker { messages }, async move { end.await.unwrap_or(Err(AnsweringError::Died)) }))
+    let end = async move {
+        tokio::select! {
+            end = end => end.unwrap_or(Err(AnsweringError::Died)),
+            never = waking => match never {},
+        }
+    };
+    Ok(Answering {
+        speaker: Speaker { line: Arc::new(Line { messages: Some(messages), bell }) },
+        contests,
+        end,
+    })
+}
+
+/// Rings the bell for every change of what the thread looks at.
+async fn wake(
+    mut reach: watch::Receiver<Arc<Reach>>,
+    mut links: watch::Receiver<Option<Arc<[Link]>>>,
+    bell: Arc<Bell>,
+) -> std::convert::Infallible {
+    // A channel that closed is ready for ever; these two only close when the process is ending.
+    let (mut reach_open, mut links_open) = (true, true);
+    loop {
+        tokio::select! {
+            changed = reach.changed(), if reach_open => reach_open = changed.is_ok(),
+            changed = links.changed(), if links_open => links_open = changed.is_ok(),
+            else => std::future::pending().await,
+        }
+        bell.ring();
+    }
 }
 
 struct Thread {
     inbox: mpsc::Receiver<Message>,
+    bell: Arc<Bell>,
     reach: watch::Receiver<Arc<Reach>>,
     links: watch::Receiver<Option<Arc<[Link]>>>,
     station: Station,
 }
 
+/// Whether anybody is left who could tell the thread something.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Inbox {
+    Open,
+    Closed,
+}
+
 impl Thread {
-    async fn run(mut self) -> Result<(), AnsweringError> {
-        // `select!` sees channels that closed as ready for ever; these two only close when the process is ending.
-        let (mut reach_open, mut links_open) = (true, true);
-        let mut heard = 0;
+    fn run(mut self) -> Result<(), AnsweringError> {
+        let mut ready = Vec::new();
         loop {
-            // Not a branch of `select!`: a flood of requests would keep it from its turn for ever.
+            if self.take_in()? == Inbox::Closed {
+                return Ok(());
+            }
             let now = clock::now();
-            self.station.announce(now);
-            let pause = self.station.next_announcement(now);
-            // Biased: a right that ends comes before any frame, and links before frames that would use them.
-            tokio::select! {
-                biased;
-                message = self.inbox.recv() => match message {
-                    Some(Message::Rights(rights, done)) => {
-                        self.station.set_rights(rights, clock::now());
-                        // Whoever asked and does not wait any more has no use for the answer.
-                        let _ = done.send(());
-                    }
-                    None => return Ok(()),
-                },
-                changed = self.links.changed(), if links_open => {
-                    links_open = changed.is_ok();
-                    let links = self.links.borrow_and_update().clone().unwrap_or_default();
-                    self.station.set_links(&links, clock::now())?;
+            self.station.turn(now)?;
+            let pause = self.station.next_deadline().map(|at| at.saturating_sub(now.raw));
+            self.wait(pause, &mut ready)?;
+            for (index, protocol) in ready.drain(..) {
+                // A right that ends comes before any frame.
+                if self.take_in()? == Inbox::Closed {
+                    return Ok(());
                 }
-                changed = self.reach.changed(), if reach_open => {
-                    reach_open = changed.is_ok();
-                    let reach = Arc::clone(&self.reach.borrow_and_update());
-                    self.station.set_reach(reach, clock::now())?;
-                }
-                index = readable(self.station.ports(), heard) => {
-                    heard = index;
-                    self.station.hear(index);
-                }
-                () = clock::wait(pause) => {}
+                self.station.hear(index, protocol)?;
             }
         }
     }
-}
 
-/// The index of an interface with frames to read, beginning after the one that was `last`, so that each has its turn.
-async fn readable(ports: &BTreeMap<u32, Port>, last: u32) -> u32 {
-    std::future::poll_fn(|cx| {
-        for (index, port) in ports.range(last.saturating_add(1)..).chain(ports.range(..=last)) {
-            if port.poll_readable(cx) {
-                return Poll::Ready(*index);
+    /// Puts into force what has been told: first rights, then links and reach, which frames are judged by next.
+    fn take_in(&mut self) -> Result<Inbox, OpenError> {
+        loop {
+            match self.inbox.try_recv() {
+                Ok(Message::Rights(rights, done)) => {
+                    self.station.set_rights(rights, clock::now())?;
+                    // Whoever asked and does not wait any more has no use for the answer.
+                    let _ = done.send(());
+                }
+                Ok(Message::Peers(peers)) => self.station.set_peers(peers),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return Ok(Inbox::Closed),
             }
         }
-        Poll::Pending
-    })
-    .await
+        // A sender that is gone changes nothing any more.
+        if self.links.has_changed().unwrap_or(false) {
+            let links = self.links.borrow_and_update().clone().unwrap_or_default();
+            self.station.set_links(&links, clock::now())?;
+        }
+        if self.reach.has_changed().unwrap_or(false) {
+            let reach = Arc::clone(&self.reach.borrow_and_update());
+            self.station.set_reach(reach, clock::now())?;
+        }
+        Ok(Inbox::Open)
+    }
+
+    /// Waits for frames, the bell, or the end of the pause; the sockets with frames are left in `ready`.
+    fn wait(&self, pause: Option<Duration>, ready: &mut Vec<(u32, Protocol)>) -> Result<(), AnsweringError> {
+        let ears: Vec<_> = self.station.ears().collect();
+        let mut waited = vec![PollFd::new(&*self.bell, PollFlags::IN)];
+        waited.extend(ears.iter().map(|(_, ear)| PollFd::new(ear, PollFlags::IN)));
+        // A pause beyond what the kernel can count is none.
+        let timeout = pause.and_then(|pause| Timespec::try_from(pause).ok());
+        match poll(&mut waited, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(AnsweringError::Wait(error.into())),
+        }
+        let has_something = |fd: &PollFd<'_>| !fd.revents().is_empty();
+        if waited.first().is_some_and(has_something) {
+            self.bell.hush();
+        }
+        let heard = ears.iter().zip(waited.iter().skip(1)).filter(|(_, fd)| has_something(fd));
+        ready.extend(heard.map(|((name, _), _)| *name));
+        Ok(())
+    }
 }
 
 #[cfg(test)]

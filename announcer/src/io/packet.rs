@@ -2,26 +2,26 @@
 //! `AF_PACKET` sockets: one per interface, deaf until their filter is in place.
 #![allow(unsafe_code, reason = "binding a packet socket and reading its auxiliary data have no safe wrapper")]
 
-use super::filter;
-use gateherald_wire::PacketMeta;
-use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use std::{
     collections::BTreeSet,
     io,
     mem::{size_of, size_of_val},
-    net::Ipv4Addr,
-    os::fd::{AsRawFd, RawFd},
+    net::IpAddr,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
     ptr,
 };
-use tokio::io::{Interest, unix::AsyncFd};
 
-/// ARP, as `linux/if_ether.h` numbers it.
-const ETH_P_ARP: u16 = 0x0806;
+use gateherald_wire::{EtherType, PacketMeta};
+use socket2::{Domain, SockFilter, Socket, Type};
 
-/// A raw socket that hears the ARP of one interface, non-blocking.
+use super::filter;
+use crate::responder::Protocol;
+
+/// A raw socket that hears one neighbour protocol on one interface, non-blocking.
 #[derive(Debug)]
 pub struct PacketSocket {
     socket: Socket,
+    protocol: Protocol,
 }
 
 /// One received frame; its bytes are in the caller's buffer.
@@ -74,11 +74,11 @@ pub fn permitted() -> Result<(), OpenError> {
 }
 
 impl PacketSocket {
-    /// Opens a socket that hears ARP about `addresses` on the interface `index`.
+    /// Opens a socket that hears `protocol` about `addresses` on the interface `index`.
     ///
     /// It is made with protocol 0, hears nothing before its filter is attached, and only then is bound.
-    pub fn open(index: u32, addresses: &BTreeSet<Ipv4Addr>) -> Result<Self, OpenError> {
-        let this = Self { socket: new_socket(index)? };
+    pub fn open(index: u32, protocol: Protocol, addresses: &BTreeSet<IpAddr>) -> Result<Self, OpenError> {
+        let this = Self { socket: new_socket(index)?, protocol };
         this.listen_to(addresses).map_err(|source| OpenError::Filter { index, source })?;
         this.enable_auxdata().map_err(|source| OpenError::Socket { index, source })?;
         this.bind(index).map_err(|source| OpenError::Bind { index, source })?;
@@ -88,13 +88,14 @@ impl PacketSocket {
     /// Replaces the filter, atomically; true when it passes exactly these addresses, false when some in between pass too.
     ///
     /// The kernel charges a filter to the socket's option memory (`net.core.optmem_max`, 20 KiB before Linux 6.9), so a
-    /// program that is refused for its size is tried again at half the number of ranges.
-    pub fn listen_to(&self, addresses: &BTreeSet<Ipv4Addr>) -> io::Result<bool> {
-        let mut limit = filter::MAX_RANGES;
+    /// program that is refused for its size is tried again at half the weight.
+    pub fn listen_to(&self, addresses: &BTreeSet<IpAddr>) -> io::Result<bool> {
+        let mut limit = filter::MAX_WEIGHT;
         loop {
-            let (ranges, exact) = filter::fold(addresses, limit);
+            let (groups, exact) = filter::fold(addresses, limit);
+            let program = filter::program(self.protocol, &groups);
             let program: Vec<SockFilter> =
-                filter::program(&ranges).iter().map(|i| SockFilter::new(i.code, i.jt, i.jf, i.k)).collect();
+                program.iter().map(|i| SockFilter::new(i.code, i.jt, i.jf, i.k)).collect();
             match self.socket.attach_filter(&program) {
                 Ok(()) => return Ok(exact),
                 Err(e) if e.raw_os_error() == Some(libc::ENOMEM) && limit > 1 => limit /= 2,
@@ -127,14 +128,12 @@ impl PacketSocket {
         })
     }
 
-    /// Registers the socket with the current runtime, for reading only.
-    ///
-    /// # Panics
-    /// Outside a runtime with I/O.
-    pub fn register(self) -> io::Result<AsyncFd<Self>> {
+    /// Registers the socket with the current runtime, for reading only: tests listen at the other end of the cable.
+    #[cfg(test)]
+    pub(crate) fn register(self) -> tokio::io::unix::AsyncFd<Self> {
         // SAFETY: the descriptor is owned, open, and never exchanged while the socket lives.
-        let registered = unsafe { AsyncFd::register_with_interest(self, Interest::READABLE) };
-        registered.map_err(io::Error::from)
+        unsafe { tokio::io::unix::AsyncFd::register_with_interest(self, tokio::io::Interest::READABLE) }
+            .unwrap()
     }
 
     /// Sends one frame, Ethernet header included.
@@ -161,13 +160,19 @@ impl PacketSocket {
         // SAFETY: all-zero bytes are a valid sockaddr_ll, a struct of integers.
         let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
         address.sll_family = libc::c_ushort::try_from(libc::AF_PACKET).map_err(io::Error::other)?;
-        address.sll_protocol = ETH_P_ARP.to_be();
+        address.sll_protocol = ethertype(self.protocol).0.to_be();
         address.sll_ifindex = i32::try_from(index).map_err(io::Error::other)?;
         // SAFETY: the address is a live sockaddr_ll of the length given.
         let result = unsafe {
             libc::bind(self.socket.as_raw_fd(), ptr::from_ref(&address).cast(), size_of_socklen(&address))
         };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}
+
+impl AsFd for PacketSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 
@@ -179,12 +184,20 @@ impl AsRawFd for PacketSocket {
 
 fn new_socket(index: u32) -> Result<Socket, OpenError> {
     // socket2 sets CLOEXEC by itself.
-    Socket::new(Domain::PACKET, Type::RAW.nonblocking(), Some(Protocol::from(0))).map_err(|source| {
+    let no_protocol = Some(socket2::Protocol::from(0));
+    Socket::new(Domain::PACKET, Type::RAW.nonblocking(), no_protocol).map_err(|source| {
         match source.raw_os_error() {
             Some(libc::EPERM | libc::EACCES) => OpenError::NotPermitted(source),
             _ => OpenError::Socket { index, source },
         }
     })
+}
+
+fn ethertype(protocol: Protocol) -> EtherType {
+    match protocol {
+        Protocol::Arp => EtherType::ARP,
+        Protocol::Ndp => EtherType::IPV6,
+    }
 }
 
 /// The 802.1Q tag in a received message's auxiliary data.

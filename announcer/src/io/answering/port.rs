@@ -1,23 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-//! One interface: its socket, its schedule of announcements, its counters.
+//! One interface: its sockets and groups, its schedule of announcements, its counters.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
+    os::fd::{AsFd, BorrowedFd},
     sync::Arc,
-    task::{Context, Poll},
     time::Duration,
 };
 
 use gateherald_model::interfaces::Link;
-use gateherald_wire::MacAddr;
+use gateherald_wire::{MacAddr, solicited_node};
 use prometheus_client::metrics::counter::Counter;
-use tokio::io::unix::AsyncFd;
 
+use super::ear::Ear;
 use crate::{
-    io::packet::{OpenError, PacketSocket, Received},
+    io::{
+        groups::Groups,
+        packet::{OpenError, Received},
+    },
     metrics::{Dropped, Metrics, OnInterface},
+    responder::{Nic, Protocol},
     schedule::Schedule,
 };
 
@@ -25,12 +28,14 @@ use crate::{
 pub(super) struct Port {
     pub(super) index: u32,
     pub(super) name: Arc<str>,
-    pub(super) mac: MacAddr,
+    pub(super) nic: Nic,
     pub(super) up: bool,
     pub(super) schedule: Schedule,
     pub(super) counters: Counters,
-    socket: AsyncFd<PacketSocket>,
-    listening: BTreeSet<Ipv4Addr>,
+    ears: BTreeMap<Protocol, Ear>,
+    groups: Groups,
+    /// What is to be announced, once it can be heard about.
+    said: BTreeSet<IpAddr>,
 }
 
 /// The interface's counters, looked up once.
@@ -38,50 +43,125 @@ pub(super) struct Counters {
     pub(super) received: Counter,
     pub(super) replied: Counter,
     pub(super) announced: Counter,
+    pub(super) probed: Counter,
     pub(super) conflicts: Counter,
     pub(super) send_errors: Counter,
     dropped: BTreeMap<&'static str, Counter>,
 }
 
+/// The interface as its network sees it; none if it is not Ethernet.
+pub(super) fn nic(link: &Link) -> Option<Nic> {
+    Some(Nic { mac: MacAddr(link.mac?), link_local: link.link_local })
+}
+
 impl Port {
-    /// Opens the interface's socket; it hears nothing until it is told which addresses to listen for.
-    pub(super) fn open(link: &Link, mac: MacAddr, metrics: &Metrics) -> Result<Self, OpenError> {
-        let index = link.index;
-        let socket = PacketSocket::open(index, &BTreeSet::new())?;
-        let socket = socket.register().map_err(|source| OpenError::Socket { index, source })?;
+    /// The interface, without a socket until it has something to hear about.
+    pub(super) fn new(link: &Link, nic: Nic, metrics: &Metrics) -> Self {
         let name: Arc<str> = link.name.as_str().into();
-        Ok(Self {
-            index,
-            mac,
+        Self {
+            index: link.index,
+            nic,
             up: link.up,
             schedule: Schedule::default(),
             counters: Counters::new(metrics, &name),
             name,
-            socket,
-            listening: BTreeSet::new(),
-        })
-    }
-
-    /// Whether there may be a frame to read; else the task of `cx` is woken when there is.
-    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> bool {
-        matches!(self.socket.poll_read_ready(cx), Poll::Ready(Ok(_)))
-    }
-
-    /// One frame; none when the queue is empty. An error of the socket (the link went down) is none of a frame.
-    pub(super) fn receive(&self, buffer: &mut [u8]) -> Option<Received> {
-        loop {
-            match self.socket.try_io(tokio::io::Interest::READABLE, |socket| socket.receive(buffer)) {
-                Ok(received) => return Some(received),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return None,
-                // recvmsg reports what befell the link once, as an error; netlink tells the same in more detail.
-                Err(error) => tracing::debug!(interface = &*self.name, %error, "receive"),
-            }
+            ears: BTreeMap::new(),
+            groups: Groups::new(link.index),
+            said: BTreeSet::new(),
         }
     }
 
+    /// Hears about exactly these addresses: those of a family need a socket of their own.
+    ///
+    /// # Errors
+    /// When the capability was taken away.
+    pub(super) fn hear_about(&mut self, addresses: &BTreeSet<IpAddr>) -> Result<(), OpenError> {
+        let groups = addresses.iter().filter_map(|address| match address {
+            IpAddr::V6(v6) => Some(solicited_node(*v6)),
+            IpAddr::V4(_) => None,
+        });
+        if let Err(error) = self.groups.follow(&groups.collect()) {
+            // Without IPv6 on the link there is no group to join; without memory for it others may still be heard.
+            tracing::warn!(interface = &*self.name, %error, "cannot join a solicited-node group");
+        }
+        for protocol in [Protocol::Arp, Protocol::Ndp] {
+            let of_family: BTreeSet<IpAddr> =
+                addresses.iter().copied().filter(|address| Protocol::from(*address) == protocol).collect();
+            if of_family.is_empty() && !self.ears.contains_key(&protocol) {
+                continue;
+            }
+            if let Some(ear) = self.ear(protocol)? {
+                ear.want(of_family);
+            }
+        }
+        Ok(())
+    }
+
+    fn ear(&mut self, protocol: Protocol) -> Result<Option<&mut Ear>, OpenError> {
+        if !self.ears.contains_key(&protocol) {
+            match Ear::open(self.index, protocol) {
+                Ok(ear) => {
+                    let name = protocol.name();
+                    tracing::info!(interface = &*self.name, protocol = name, mac = %self.nic.mac, "listening");
+                    self.ears.insert(protocol, ear);
+                }
+                Err(denied @ OpenError::NotPermitted(_)) => return Err(denied),
+                // The link went away meanwhile; the event that says so is on its way.
+                Err(error) => {
+                    let error = format!("{:#}", anyhow::Error::from(error));
+                    tracing::warn!(interface = &*self.name, error, "cannot listen");
+                }
+            }
+        }
+        Ok(self.ears.get_mut(&protocol))
+    }
+
+    /// Announces exactly these addresses: what it did not announce before, from the start.
+    pub(super) fn announce_only(&mut self, addresses: BTreeSet<IpAddr>, now: Duration) {
+        self.said = addresses;
+        self.sync(now);
+    }
+
+    /// Attaches the filters that are due, and announces what they now let through.
+    pub(super) fn settle(&mut self, now: Duration) {
+        let mut attached = false;
+        for ear in self.ears.values_mut() {
+            attached |= ear.settle(now, &self.name);
+        }
+        if attached {
+            self.sync(now);
+        }
+    }
+
+    /// Who hears an announcement may ask at once, so nothing is announced that would not be heard about.
+    fn sync(&mut self, now: Duration) {
+        let heard = |address: &&IpAddr| {
+            self.ears.get(&Protocol::from(**address)).is_some_and(|ear| ear.hears(**address))
+        };
+        self.schedule.sync(&self.said.iter().filter(heard).copied().collect(), now);
+    }
+
+    /// When there is something to announce or a filter to attach. A link that is down has nothing to say.
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        let filter = self.ears.values().filter_map(Ear::next_deadline).min();
+        let announcement = self.schedule.next_deadline().filter(|_| self.up);
+        filter.into_iter().chain(announcement).min()
+    }
+
+    /// The sockets, by interface and protocol.
+    pub(super) fn ears(&self) -> impl Iterator<Item = ((u32, Protocol), BorrowedFd<'_>)> {
+        self.ears.iter().map(|(protocol, ear)| ((self.index, *protocol), ear.as_fd()))
+    }
+
+    /// One frame; none when the queue is empty.
+    pub(super) fn receive(&self, protocol: Protocol, buffer: &mut [u8]) -> Option<Received> {
+        self.ears.get(&protocol)?.receive(buffer, &self.name)
+    }
+
     /// Sends a frame; whether the kernel took it.
-    pub(super) fn send(&self, frame: &[u8]) -> bool {
-        match self.socket.get_ref().send(frame) {
+    pub(super) fn send(&self, protocol: Protocol, frame: &[u8]) -> bool {
+        let Some(ear) = self.ears.get(&protocol) else { return false };
+        match ear.send(frame) {
             Ok(()) => true,
             Err(error) => {
                 tracing::debug!(interface = &*self.name, %error, "send");
@@ -91,25 +171,10 @@ impl Port {
         }
     }
 
-    /// Hears about exactly these addresses from now on, and announces those that are new.
-    pub(super) fn carry(&mut self, addresses: &BTreeSet<Ipv4Addr>, now: Duration) {
-        if *addresses != self.listening {
-            match self.socket.get_ref().listen_to(addresses) {
-                Ok(true) => {}
-                Ok(false) => {
-                    tracing::debug!(interface = &*self.name, "the filter also passes addresses in between");
-                }
-                Err(error) => tracing::error!(interface = &*self.name, %error, "packet filter refused"),
-            }
-            self.listening.clone_from(addresses);
-        }
-        self.schedule.sync(&addresses.iter().copied().map(IpAddr::V4).collect(), now);
-    }
-
-    /// Takes in the link's state: back from being down, or with another hardware address, it announces everything anew.
-    pub(super) fn update(&mut self, link: &Link, mac: MacAddr, now: Duration) {
-        let anew = (link.up && !self.up) || mac != self.mac;
-        (self.up, self.mac) = (link.up, mac);
+    /// Takes in the link's state: back from being down, or with other addresses of its own, it announces everything anew.
+    pub(super) fn update(&mut self, link: &Link, nic: Nic, now: Duration) {
+        let anew = (link.up && !self.up) || nic.mac != self.nic.mac;
+        (self.up, self.nic) = (link.up, nic);
         if anew {
             self.schedule.restart(now);
         }
@@ -123,6 +188,7 @@ impl Counters {
             received: metrics.received.get_or_create_owned(&label),
             replied: metrics.replied.get_or_create_owned(&label),
             announced: metrics.announced.get_or_create_owned(&label),
+            probed: metrics.probed.get_or_create_owned(&label),
             conflicts: metrics.conflicts.get_or_create_owned(&label),
             send_errors: metrics.send_errors.get_or_create_owned(&label),
             dropped: BTreeMap::new(),

@@ -3,135 +3,171 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
+    os::fd::BorrowedFd,
     sync::Arc,
     time::Duration,
 };
 
 use gateherald_model::interfaces::Link;
-use gateherald_wire::{ArpFrame, MacAddr};
+use gateherald_wire::{ArpFrame, MacAddr, NdpFrame, NeighborFrame};
+use tokio::sync::watch;
 
-use super::port::Port;
+use super::{
+    port::{Port, nic},
+    standing::{Here, Standing},
+};
 use crate::{
     claims::{Rights, time::Now},
     desired::Reach,
     io::{clock, packet::OpenError},
-    metrics::Metrics,
-    responder::{Ownership, Refusal, Verdict, respond},
+    metrics::{ForStep, Metrics},
+    notices,
+    responder::{Conflict, Nic, Ownership, Protocol, Refusal, Right, Verdict, respond},
+    standoff::{Contests, Step},
 };
 
-/// Frames read from one interface before the others, and messages, get their turn.
+/// Frames read from one socket before the others, and messages, get their turn.
 const BATCH: usize = 64;
-/// An ARP packet with whatever a peer pads it with; the rest of a longer frame is of no interest.
+/// A neighbour message with whatever a peer pads it with; the rest of a longer frame is of no interest.
 const FRAME: usize = 1514;
-/// 10 s between two lines about one address that another host uses.
-const CONFLICT_PACE: Duration = Duration::from_secs(10);
 
 /// Sockets, rights, and where what may be said.
 pub(super) struct Station {
     ports: BTreeMap<u32, Port>,
-    claims: Standing,
+    standing: Standing,
     links: Arc<[Link]>,
     metrics: Metrics,
-    conflicts: BTreeMap<Ipv4Addr, Now>,
+    contests: watch::Sender<Arc<Contests>>,
     buffer: Box<[u8; FRAME]>,
 }
 
-/// What a frame is judged by, besides the clock.
-#[derive(Default)]
-struct Standing {
-    rights: Rights,
-    reach: Arc<Reach>,
-    own_macs: BTreeSet<MacAddr>,
-}
-
-/// [`Standing`] on one interface at one instant.
-struct Here<'a> {
-    standing: &'a Standing,
-    interface: u32,
-    up: bool,
-    now: Now,
-}
-
-impl Ownership for Here<'_> {
-    fn may_answer(&self, address: IpAddr) -> Result<(), Refusal> {
-        let rights = &self.standing.rights;
-        let titled = rights.titles.contains(&address);
-        let Some(interfaces) = self.standing.reach.get(&address) else {
-            return Err(if titled { Refusal::NotDesired } else { Refusal::NotOurs });
-        };
-        if !interfaces.contains(&self.interface) {
-            Err(Refusal::OtherInterface)
-        } else if !self.up {
-            Err(Refusal::LinkDown)
-        } else if rights.cover(address, self.now) {
-            Ok(())
-        } else {
-            Err(if titled { Refusal::NotFresh } else { Refusal::NotOwner })
-        }
-    }
-
-    fn is_own_mac(&self, mac: MacAddr) -> bool {
-        self.standing.own_macs.contains(&mac)
-    }
-}
-
 impl Station {
-    pub(super) fn new(metrics: Metrics) -> Self {
+    pub(super) fn new(metrics: Metrics, contests: watch::Sender<Arc<Contests>>) -> Self {
         Self {
             ports: BTreeMap::new(),
-            claims: Standing::default(),
+            standing: Standing::default(),
             links: Arc::default(),
             metrics,
-            conflicts: BTreeMap::new(),
+            contests,
             buffer: Box::new([0; FRAME]),
         }
     }
 
-    pub(super) fn ports(&self) -> &BTreeMap<u32, Port> {
-        &self.ports
+    /// Every socket, by interface and protocol.
+    pub(super) fn ears(&self) -> impl Iterator<Item = ((u32, Protocol), BorrowedFd<'_>)> {
+        self.ports.values().flat_map(Port::ears)
     }
 
     /// From here on frames are judged by these rights.
-    pub(super) fn set_rights(&mut self, rights: Rights, now: Now) {
-        let same = rights.titles == self.claims.rights.titles;
-        self.claims.rights = rights;
-        if !same {
-            self.carry(now);
-        }
+    pub(super) fn set_rights(&mut self, rights: Rights, now: Now) -> Result<(), OpenError> {
+        let same = rights.titles == self.standing.rights.titles;
+        self.standing.rights = rights;
+        let steps = self.standing.standoffs.confirm(&self.standing.rights, now);
+        let stepped = self.step(&steps, now);
+        if same && !stepped { Ok(()) } else { self.carry(now) }
     }
 
     /// From here on these addresses may be spoken for, on these interfaces.
     pub(super) fn set_reach(&mut self, reach: Arc<Reach>, now: Now) -> Result<(), OpenError> {
-        self.claims.reach = reach;
+        self.standing.reach = reach;
         self.open_and_close(now)
     }
 
     /// From here on these are the links.
     pub(super) fn set_links(&mut self, links: &Arc<[Link]>, now: Now) -> Result<(), OpenError> {
         self.links = Arc::clone(links);
-        self.claims.own_macs = links.iter().filter_map(|link| link.mac).map(MacAddr).collect();
+        self.standing.own_macs = links.iter().filter_map(|link| link.mac).map(MacAddr).collect();
         self.open_and_close(now)
     }
 
-    /// How long until something is to be announced.
-    pub(super) fn next_announcement(&self, now: Now) -> Option<Duration> {
-        let next =
-            self.ports.values().filter(|port| port.up).filter_map(|port| port.schedule.next_deadline()).min();
-        next.map(|at| at.saturating_sub(now.raw))
+    /// From here on these are the links of the other announcers.
+    pub(super) fn set_peers(&mut self, peers: Arc<BTreeSet<MacAddr>>) {
+        self.standing.peers = peers;
     }
 
-    /// Announces what is due, in both gratuitous forms: Linux counts a reply only with THA = SHA, and some hosts listen
-    /// to requests alone.
-    pub(super) fn announce(&mut self, now: Now) {
+    /// What the passing of time asks for: disputes go on, filters are attached, addresses announced.
+    pub(super) fn turn(&mut self, now: Now) -> Result<(), OpenError> {
+        if self.standing.standoffs.next_deadline().is_some_and(|at| at <= now.raw) {
+            let titles = Arc::clone(&self.standing.rights.titles);
+            let steps = self.standing.standoffs.due(now, |address| titles.contains(&address));
+            self.step(&steps, now);
+            self.carry(now)?;
+        }
+        for port in self.ports.values_mut() {
+            port.settle(now.raw);
+        }
+        self.announce(now);
+        Ok(())
+    }
+
+    /// When [`Station::turn`] has something to do, on the raw clock.
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        let ports = self.ports.values().filter_map(Port::next_deadline);
+        ports.chain(self.standing.standoffs.next_deadline()).min()
+    }
+
+    /// Reads and answers what a socket has received, up to a batch.
+    pub(super) fn hear(&mut self, index: u32, protocol: Protocol) -> Result<(), OpenError> {
+        let Some(port) = self.ports.get_mut(&index) else { return Ok(()) };
+        let mut steps = Vec::new();
+        let mut now = clock::now();
+        for _ in 0..BATCH {
+            let Some(received) = port.receive(protocol, &mut self.buffer[..]) else { break };
+            port.counters.received.inc();
+            let bytes = self.buffer.get(..received.len).unwrap_or_default();
+            let here = Here { standing: &self.standing, interface: index, up: port.up, now };
+            match respond(protocol, bytes, received.meta, port.nic, &here) {
+                Verdict::Reply(frame) => {
+                    match speak(&self.standing, port, &frame, Word::Answer, &self.metrics) {
+                        Ok(spoken) => {
+                            now = spoken.at;
+                            port.counters.replied.inc();
+                            self.metrics.freshness_left.observe(spoken.left.as_secs_f64());
+                        }
+                        Err(refusal) => port.counters.drop_frame(refusal.name(), &self.metrics, &port.name),
+                    }
+                }
+                Verdict::Drop(reason) => port.counters.drop_frame(reason.name(), &self.metrics, &port.name),
+                Verdict::Conflict(Conflict { address, claimant, .. }) => {
+                    port.counters.conflicts.inc();
+                    let step = self.standing.standoffs.conflict(address, claimant, clock::now());
+                    steps.extend(step.map(|step| (address, step)));
+                }
+            }
+        }
+        if steps.is_empty() {
+            return Ok(());
+        }
+        let now = clock::now();
+        self.step(&steps, now);
+        self.carry(now)
+    }
+
+    /// Does and tells what has begun for disputed addresses; whether anything has.
+    fn step(&mut self, steps: &[(IpAddr, Step)], now: Now) -> bool {
+        for (address, step) in steps {
+            self.metrics.conflict_steps.get_or_create(&ForStep { step: step.name() }).inc();
+            notices::tell_step(*address, *step, self.standing.standoffs.claimant(*address));
+            for port in self.ports.values_mut() {
+                if !self.standing.reaches(*address, port.index) {
+                    continue;
+                }
+                match step {
+                    Step::Defend => port.schedule.defend(*address, now.raw),
+                    Step::Ask => probe(port, *address),
+                    Step::Suspend | Step::Silence | Step::Resume => {}
+                }
+            }
+        }
+        !steps.is_empty()
+    }
+
+    fn announce(&mut self, now: Now) {
         for port in self.ports.values_mut().filter(|port| port.up) {
             for address in port.schedule.due(now.raw) {
-                let IpAddr::V4(address) = address else { continue };
-                for frame in [
-                    ArpFrame::gratuitous_request(port.mac, address),
-                    ArpFrame::gratuitous_reply(port.mac, address),
-                ] {
-                    match speak(&self.claims, port, &frame, &self.metrics) {
+                for frame in announcement(address, port.nic) {
+                    match speak(&self.standing, port, &frame, Word::Announcement, &self.metrics) {
                         Ok(_) => {
                             port.counters.announced.inc();
                         }
@@ -142,37 +178,12 @@ impl Station {
         }
     }
 
-    /// Reads and answers what an interface has received, up to a batch.
-    pub(super) fn hear(&mut self, index: u32) {
-        let Some(port) = self.ports.get_mut(&index) else { return };
-        for _ in 0..BATCH {
-            let Some(received) = port.receive(&mut self.buffer[..]) else { return };
-            port.counters.received.inc();
-            let bytes = self.buffer.get(..received.len).unwrap_or_default();
-            let here = Here { standing: &self.claims, interface: index, up: port.up, now: clock::now() };
-            match respond(bytes, received.meta, port.mac, &here) {
-                Verdict::Reply(frame) => match speak(&self.claims, port, &frame, &self.metrics) {
-                    Ok(left) => {
-                        port.counters.replied.inc();
-                        self.metrics.freshness_left.observe(left.as_secs_f64());
-                    }
-                    Err(refusal) => port.counters.drop_frame(refusal.name(), &self.metrics, &port.name),
-                },
-                Verdict::Drop(reason) => port.counters.drop_frame(reason.name(), &self.metrics, &port.name),
-                Verdict::Conflict { address, claimant } => {
-                    port.counters.conflicts.inc();
-                    note_conflict(&mut self.conflicts, address, claimant, &port.name);
-                }
-            }
-        }
-    }
-
-    /// Has a socket on every interface that something may be said on, and on no other.
+    /// Attends to every interface that something may be said on, and to no other.
     fn open_and_close(&mut self, now: Now) -> Result<(), OpenError> {
-        let wanted: BTreeSet<u32> = self.claims.reach.values().flatten().copied().collect();
+        let wanted: BTreeSet<u32> = self.standing.reach.values().flatten().copied().collect();
         let all = Arc::clone(&self.links);
-        let links: BTreeMap<u32, (&Link, MacAddr)> =
-            all.iter().filter_map(|link| link.mac.map(|mac| (link.index, (link, MacAddr(mac))))).collect();
+        let links: BTreeMap<u32, (&Link, Nic)> =
+            all.iter().filter_map(|link| Some((link.index, (link, nic(link)?)))).collect();
         let metrics = &self.metrics;
         self.ports.retain(|index, port| {
             // An index is not used again while the system is up, but a link can be renamed, and its series with it.
@@ -183,70 +194,98 @@ impl Station {
             }
             keep
         });
-        for (link, mac) in wanted.iter().filter_map(|index| links.get(index)) {
+        for (link, nic) in wanted.iter().filter_map(|index| links.get(index)) {
             match self.ports.get_mut(&link.index) {
-                Some(port) => port.update(link, *mac, now.raw),
-                None => self.open(link, *mac)?,
+                Some(port) => port.update(link, *nic, now.raw),
+                None => drop(self.ports.insert(link.index, Port::new(link, *nic, metrics))),
             }
         }
-        self.carry(now);
+        self.carry(now)
+    }
+
+    /// Tells each interface which addresses it has to hear about, and which of them to announce.
+    fn carry(&mut self, now: Now) -> Result<(), OpenError> {
+        for port in self.ports.values_mut() {
+            let mut addresses = self.standing.heard(port.index);
+            port.hear_about(&addresses)?;
+            addresses.retain(|address| self.standing.standoffs.refusal(*address).is_none());
+            port.announce_only(addresses, now.raw);
+        }
+        let contests: Contests = self.standing.standoffs.iter().collect();
+        self.metrics.contested.set(i64::try_from(contests.len()).unwrap_or(i64::MAX));
+        self.contests.send_if_modified(|old| {
+            let changed = **old != contests;
+            if changed {
+                *old = Arc::new(contests);
+            }
+            changed
+        });
         Ok(())
     }
+}
 
-    fn open(&mut self, link: &Link, mac: MacAddr) -> Result<(), OpenError> {
-        match Port::open(link, mac, &self.metrics) {
-            Ok(port) => {
-                tracing::info!(interface = link.name, mac = %mac, "listening");
-                self.ports.insert(link.index, port);
-                Ok(())
-            }
-            Err(denied @ OpenError::NotPermitted(_)) => Err(denied),
-            // The link went away meanwhile; the event that says so is on its way.
-            Err(error) => {
-                let error = format!("{:#}", anyhow::Error::from(error));
-                tracing::warn!(interface = link.name, error, "cannot listen");
-                Ok(())
-            }
-        }
-    }
-
-    /// Tells each interface which addresses it has to hear about and to announce: those with title.
-    fn carry(&mut self, now: Now) {
-        for port in self.ports.values_mut() {
-            let titled = self.claims.rights.titles.iter().filter_map(|address| match address {
-                IpAddr::V4(v4) => Some(*v4),
-                IpAddr::V6(_) => None,
-            });
-            let reach = &self.claims.reach;
-            let here = |address: &Ipv4Addr| {
-                reach.get(&IpAddr::V4(*address)).is_some_and(|interfaces| interfaces.contains(&port.index))
-            };
-            port.carry(&titled.filter(here).collect(), now.raw);
-        }
-        self.conflicts.retain(|address, _| self.claims.rights.titles.contains(&IpAddr::V4(*address)));
+/// An announcement of an address: of IPv4 in both gratuitous forms, since Linux counts a reply only with THA = SHA, and
+/// some hosts listen to requests alone.
+fn announcement(address: IpAddr, nic: Nic) -> Vec<NeighborFrame> {
+    match address {
+        IpAddr::V4(v4) => vec![
+            ArpFrame::gratuitous_request(nic.mac, v4).into(),
+            ArpFrame::gratuitous_reply(nic.mac, v4).into(),
+        ],
+        IpAddr::V6(v6) => vec![NdpFrame::unsolicited(nic.mac, nic.source(v6), v6).into()],
     }
 }
 
-/// The one place where frames leave: the right to this one is looked at directly before, and the clock again after.
-///
-/// Says how much of the deadline was left.
-fn speak(standing: &Standing, port: &Port, frame: &ArpFrame, metrics: &Metrics) -> Result<Duration, Refusal> {
-    let mut bytes = [0; ArpFrame::LEN];
-    // A buffer of exactly that length is never too short.
-    let _ = frame.emit(&mut bytes);
+/// Asks whether anybody has the address. The question claims nothing, so it needs no right.
+fn probe(port: &Port, address: IpAddr) {
+    let mut buffer = [0; NeighborFrame::MAX_LEN];
+    // A buffer of that length is never too short.
+    let Ok(bytes) = NeighborFrame::probe(port.nic.mac, address).emit(&mut buffer) else { return };
+    if port.up && port.send(address.into(), bytes) {
+        port.counters.probed.inc();
+    }
+}
+
+/// Why a frame speaks for an address.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Word {
+    /// Somebody asked.
+    Answer,
+    /// Nobody did: only by the full right.
+    Announcement,
+}
+
+/// A frame that was sent.
+struct Spoken {
+    /// What was left of the deadline before.
+    left: Duration,
+    /// The instant after.
+    at: Now,
+}
+
+/// The one place where frames leave that speak for an address: the right to this one is looked at directly before, and
+/// the clock again after.
+fn speak(
+    standing: &Standing,
+    port: &Port,
+    frame: &NeighborFrame,
+    word: Word,
+    metrics: &Metrics,
+) -> Result<Spoken, Refusal> {
+    let mut buffer = [0; NeighborFrame::MAX_LEN];
+    let address = frame.speaks_for().ok_or(Refusal::NotOurs)?;
+    // A buffer of that length is never too short.
+    let bytes = frame.emit(&mut buffer).map_err(|_| Refusal::NotOurs)?;
     let here = Here { standing, interface: port.index, up: port.up, now: clock::now() };
-    here.may_answer(frame.arp.spa.into())?;
+    match here.may_answer(address)? {
+        Right::Held if word == Word::Announcement => return Err(Refusal::NotFresh),
+        Right::Held | Right::Fresh => {}
+    }
     let deadline = standing.rights.deadline.ok_or(Refusal::NotFresh)?;
-    if port.send(&bytes) && deadline.passed(clock::now()) {
+    let sent = port.send(address.into(), bytes);
+    let at = clock::now();
+    if sent && deadline.passed(at) {
         metrics.late.inc();
     }
-    Ok(deadline.left(here.now))
-}
-
-fn note_conflict(told: &mut BTreeMap<Ipv4Addr, Now>, address: Ipv4Addr, claimant: MacAddr, interface: &str) {
-    let now = clock::now();
-    if told.get(&address).is_none_or(|last| now.at_most_since(*last) >= CONFLICT_PACE) {
-        told.insert(address, now);
-        tracing::warn!(%address, %claimant, interface, "another host uses an address that this node owns");
-    }
+    Ok(Spoken { left: deadline.left(here.now), at })
 }

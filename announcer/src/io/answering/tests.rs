@@ -3,11 +3,11 @@
 
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     time::Duration,
 };
 
-use gateherald_wire::{ArpFrame, MacAddr, Operation};
+use gateherald_wire::{ArpFrame, MacAddr, NdpFrame, NeighborFrame, Operation};
 use tokio::{io::unix::AsyncFd, time::timeout};
 
 use super::*;
@@ -27,6 +27,9 @@ const OTHER: Ipv4Addr = Ipv4Addr::new(192, 168, 99, 129);
 const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 168, 99, 9);
 const OURS: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x12]);
 const THEIRS: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x99]);
+const VIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0x99, 0, 0, 0xab, 0xcdef);
+const CLIENT6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0x99, 0, 0, 0, 9);
+const LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x12);
 
 /// The thread under test on `ens18`, and the client at the other end of the cable.
 struct Bench {
@@ -35,6 +38,8 @@ struct Bench {
     links: watch::Sender<Option<Arc<[Link]>>>,
     metrics: Metrics,
     client: AsyncFd<PacketSocket>,
+    client6: AsyncFd<PacketSocket>,
+    contests: watch::Receiver<Arc<Contests>>,
     index: u32,
 }
 
@@ -51,29 +56,37 @@ impl Bench {
         let (reach, reach_in) = watch::channel(Arc::default());
         let (links, links_in) = watch::channel(None);
         let metrics = Metrics::default();
-        let (speaker, thread) = start(reach_in, links_in, metrics.clone()).unwrap();
-        tokio::spawn(async { thread.await.unwrap() });
-        // The client also hears its own requests loop back; it asks from an address that is not in this set.
-        let client = PacketSocket::open(index_of("client"), &BTreeSet::from([VIP, OTHER])).unwrap();
-        let client = client.register().unwrap();
-        let this = Self { speaker, reach, links, metrics, client, index };
+        let Answering { speaker, contests, end } = start(reach_in, links_in, metrics.clone()).unwrap();
+        tokio::spawn(async { end.await.unwrap() });
+        // The client asks from an address that is not in these sets, so it does not hear its own requests.
+        let hearing = |protocol, addresses: &[IpAddr]| {
+            let addresses = addresses.iter().copied().collect();
+            PacketSocket::open(index_of("client"), protocol, &addresses).unwrap().register()
+        };
+        let client = hearing(Protocol::Arp, &[VIP.into(), OTHER.into()]);
+        let client6 = hearing(Protocol::Ndp, &[VIP6.into()]);
+        let this = Self { speaker, reach, links, metrics, client, client6, contests, index };
         this.link(true);
         this
     }
 
     fn link(&self, up: bool) {
-        let link =
-            Link { index: self.index, name: "ens18".to_owned(), mac: Some(OURS.0), up, ..Link::default() };
+        self.link_with(OURS, up);
+    }
+
+    fn link_with(&self, mac: MacAddr, up: bool) {
+        let (index, name) = (self.index, "ens18".to_owned());
+        let link = Link { index, name, mac: Some(mac.0), link_local: Some(LOCAL), up, ..Link::default() };
         self.links.send_replace(Some([link].into()));
     }
 
-    fn reach(&self, addresses: &[Ipv4Addr]) {
-        let there = |a: &Ipv4Addr| (IpAddr::V4(*a), BTreeSet::from([self.index]));
+    fn reach<A: Into<IpAddr> + Copy>(&self, addresses: &[A]) {
+        let there = |a: &A| ((*a).into(), BTreeSet::from([self.index]));
         self.reach.send_replace(Arc::new(addresses.iter().map(there).collect()));
     }
 
-    async fn titles(&self, addresses: &[Ipv4Addr], fresh_for: Duration) {
-        let titles = addresses.iter().map(|a| IpAddr::V4(*a)).collect();
+    async fn titles<A: Into<IpAddr> + Copy>(&self, addresses: &[A], fresh_for: Duration) {
+        let titles = addresses.iter().map(|a| (*a).into()).collect();
         let deadline = Some(Deadline::after(clock::now(), fresh_for));
         self.speaker.publish(Rights { deadline, titles: Arc::new(titles) }).await.unwrap();
     }
@@ -98,6 +111,31 @@ impl Bench {
             }
         };
         timeout(within, frame).await.ok()
+    }
+
+    /// As [`Bench::hears`], of NDP.
+    async fn hears6(&self, within: Duration) -> Option<NdpFrame> {
+        let mut buffer = [0xa5; 2048];
+        let frame = async {
+            loop {
+                let mut ready = self.client6.readable().await.unwrap();
+                if let Ok(received) = ready.try_io(|client| client.get_ref().receive(&mut buffer)) {
+                    return NdpFrame::parse(&buffer[..received.unwrap().len]).unwrap();
+                }
+            }
+        };
+        timeout(within, frame).await.ok()
+    }
+
+    fn send6(&self, frame: &NdpFrame) {
+        let mut buffer = [0xa5; NeighborFrame::MAX_LEN];
+        let bytes = NeighborFrame::from(*frame).emit(&mut buffer).unwrap().to_vec();
+        self.client6.get_ref().send(&bytes).unwrap();
+    }
+
+    /// Waits until the disputed addresses are as `wanted`.
+    async fn contested(&mut self, wanted: impl Fn(&Contests) -> bool) {
+        timeout(LONG, self.contests.wait_for(|contests| wanted(contests))).await.unwrap().unwrap();
     }
 
     /// Both gratuitous forms, which come first after title.
@@ -204,7 +242,7 @@ fn when_publishing_returns_the_old_rights_are_dead() {
         let bench = Bench::holding(&[VIP]).await;
         for _ in 0..50 {
             bench.answers(VIP).await;
-            bench.titles(&[], LONG).await;
+            bench.titles::<IpAddr>(&[], LONG).await;
             bench.ask(VIP);
             assert_eq!(bench.hears(Duration::from_millis(3)).await, None);
             bench.titles(&[VIP], LONG).await;
@@ -246,7 +284,7 @@ fn losing_an_address_cancels_its_announcements() {
 fn an_address_out_of_reach_is_silent_and_announced_again_when_it_is_back() {
     inside(|| async {
         let bench = Bench::holding(&[VIP]).await;
-        bench.reach(&[]);
+        bench.reach::<IpAddr>(&[]);
         bench.ask(VIP);
         // The reach is told without waiting, so a first answer may just have been given.
         while bench.hears(QUIET).await.is_some() {}
@@ -272,14 +310,101 @@ fn a_link_that_comes_back_is_announced_on() {
 }
 
 #[test]
-fn another_hosts_use_of_the_address_is_a_conflict_and_not_answered() {
+fn a15_another_hosts_use_of_the_address_silences_it_until_the_title_is_confirmed() {
+    inside(|| async {
+        let mut bench = Bench::holding(&[VIP]).await;
+        bench.send(&bytes(&ArpFrame::gratuitous_request(THEIRS, VIP)));
+        bench.contested(|contests| contests.contains_key(&VIP.into())).await;
+        bench.ask(VIP);
+        assert_eq!(bench.hears(QUIET).await, None, "neither an answer nor the repetition that was due");
+        // A renewal that was sent after the conflict has come back: one announcement, and answers again.
+        bench.titles(&[VIP], LONG).await;
+        bench.announced(VIP).await;
+        bench.answers(VIP).await;
+        // Again within ten seconds: it persists.
+        bench.send(&bytes(&ArpFrame::gratuitous_reply(THEIRS, VIP)));
+        bench.contested(|contests| contests.values().any(|it| it.stage.name() == "silenced")).await;
+        bench.titles(&[VIP], LONG).await;
+        bench.ask(VIP);
+        assert_eq!(bench.hears(QUIET).await, None);
+        let label = crate::metrics::OnInterface { interface: "ens18".into() };
+        assert_eq!(bench.metrics.conflicts.get_or_create(&label).get(), 2);
+        let steps = ["suspended", "defended", "silenced"];
+        let count =
+            |step| bench.metrics.conflict_steps.get_or_create(&crate::metrics::ForStep { step }).get();
+        assert_eq!(steps.map(count), [1, 1, 1]);
+    });
+}
+
+#[test]
+fn what_another_announcer_says_is_no_conflict() {
     inside(|| async {
         let bench = Bench::holding(&[VIP]).await;
+        bench.speaker.peers(Arc::new(BTreeSet::from([THEIRS]))).await.unwrap();
         bench.send(&bytes(&ArpFrame::gratuitous_request(THEIRS, VIP)));
-        assert_eq!(bench.hears(QUIET).await, None);
         bench.answers(VIP).await;
-        let label = crate::metrics::OnInterface { interface: "ens18".into() };
-        assert_eq!(bench.metrics.conflicts.get_or_create(&label).get(), 1);
+        assert!(bench.contests.borrow().is_empty());
+        let label = crate::metrics::Dropped { interface: "ens18".into(), reason: "peer" };
+        assert_eq!(bench.metrics.dropped.get_or_create(&label).get(), 1);
+    });
+}
+
+#[test]
+fn n1_to_n4_solicitations_of_every_kind_are_answered() {
+    inside(|| async {
+        let bench = Bench::new();
+        bench.reach(&[VIP6]);
+        bench.titles(&[VIP6], LONG * 10).await;
+        let announced = NdpFrame::unsolicited(OURS, LOCAL, VIP6);
+        assert_eq!(bench.hears6(LONG).await, Some(announced), "N23");
+        let solicit = NdpFrame::solicit(THEIRS, CLIENT6, VIP6);
+        let probe = NdpFrame::probe(THEIRS, VIP6);
+        let silent = NdpFrame { ndp: probe.ndp, ..solicit };
+        for (name, frame) in [
+            ("N1 to the group", solicit),
+            ("N2 without SLLA", silent),
+            ("N3 unicast", NdpFrame { destination: OURS, to: VIP6, ..silent }),
+            ("N4 probe", probe),
+        ] {
+            bench.send6(&frame);
+            assert_eq!(bench.hears6(LONG).await, Some(NdpFrame::answer(&frame, OURS, LOCAL)), "{name}");
+        }
+    });
+}
+
+#[test]
+fn n21_an_address_takes_its_interface_into_its_group_and_out_again() {
+    inside(|| async {
+        let bench = Bench::new();
+        let member = || {
+            let groups = std::fs::read_to_string("/proc/thread-self/net/igmp6").unwrap();
+            groups
+                .lines()
+                .any(|line| line.contains("ens18") && line.contains("ff0200000000000000000001ffabcdef"))
+        };
+        assert!(!member());
+        bench.reach(&[VIP6]);
+        bench.titles(&[VIP6], LONG).await;
+        bench.hears6(LONG).await.expect("an announcement");
+        assert!(member());
+        bench.titles::<IpAddr>(&[], LONG).await;
+        assert!(!member());
+    });
+}
+
+#[test]
+fn a27_another_hardware_address_is_announced_and_answered_with() {
+    inside(|| async {
+        let bench = Bench::holding(&[VIP]).await;
+        let another = MacAddr([2, 0, 0, 0, 0, 0x13]);
+        bench.link_with(another, true);
+        let frame = bench.hears(LONG).await.expect("an announcement");
+        assert_eq!(frame, ArpFrame::gratuitous_request(another, VIP));
+        bench.hears(LONG).await.expect("its other form");
+        ip(&format!("link set ens18 address {another}"));
+        bench.ask(VIP);
+        let asked = ArpFrame::request(THEIRS, CLIENT, VIP);
+        assert_eq!(bench.hears(LONG).await, Some(ArpFrame::reply(&asked.arp, another)));
     });
 }
 

@@ -3,14 +3,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
 };
 
 use gateherald_model::interfaces::{DefaultRoute, Family, Link};
 use ipnet::IpNet;
 use rtnetlink::packet_route::{
     AddressFamily, RouteNetlinkMessage,
-    address::{AddressAttribute, AddressMessage},
+    address::{AddressAttribute, AddressFlags, AddressMessage},
     link::{LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage},
     route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia},
 };
@@ -22,7 +22,8 @@ const MAIN_TABLE: u32 = 254;
 #[derive(Debug, Default)]
 pub(super) struct Table {
     links: BTreeMap<u32, Link>,
-    addresses: BTreeSet<(u32, IpNet)>,
+    /// Whether each is in use: IPv6 ones are first asked for.
+    addresses: BTreeMap<(u32, IpNet), bool>,
     routes: BTreeSet<Route>,
 }
 
@@ -53,10 +54,12 @@ impl Table {
             RouteNetlinkMessage::NewLink(link) => self.new_link(link),
             RouteNetlinkMessage::DelLink(link) => self.del_link(link),
             RouteNetlinkMessage::NewAddress(address) => {
-                changed(interface_address(address).is_some_and(|a| self.addresses.insert(a)))
+                let in_use = in_use(address);
+                let old = interface_address(address).map(|own| self.addresses.insert(own, in_use));
+                changed(old.is_some_and(|old| old != Some(in_use)))
             }
             RouteNetlinkMessage::DelAddress(address) => {
-                changed(interface_address(address).is_some_and(|a| self.addresses.remove(&a)))
+                changed(interface_address(address).and_then(|own| self.addresses.remove(&own)).is_some())
             }
             RouteNetlinkMessage::NewRoute(route) => {
                 let mut new = false;
@@ -86,6 +89,7 @@ impl Table {
         self.links
             .values()
             .map(|link| Link {
+                link_local: self.link_local_of(link.index),
                 addresses: self.addresses_of(link.index),
                 default_routes: self.routes_of(link.index),
                 ..link.clone()
@@ -94,7 +98,14 @@ impl Table {
     }
 
     fn addresses_of(&self, index: u32) -> Vec<IpNet> {
-        self.addresses.iter().filter(|(link, _)| *link == index).map(|(_, net)| *net).collect()
+        self.addresses.keys().filter(|(link, _)| *link == index).map(|(_, net)| *net).collect()
+    }
+
+    fn link_local_of(&self, index: u32) -> Option<Ipv6Addr> {
+        self.addresses.iter().find_map(|((link, net), in_use)| match net.addr() {
+            IpAddr::V6(v6) if *link == index && *in_use && v6.is_unicast_link_local() => Some(v6),
+            _ => None,
+        })
     }
 
     fn routes_of(&self, index: u32) -> Vec<DefaultRoute> {
@@ -122,7 +133,7 @@ impl Table {
             return Effect::None;
         }
         let index = message.header.index;
-        self.addresses.retain(|(link, _)| *link != index);
+        self.addresses.retain(|(link, _), _| *link != index);
         if self.links.remove(&index).is_some() { Effect::ReadRoutes } else { Effect::None }
     }
 }
@@ -172,6 +183,16 @@ fn interface_address(message: &AddressMessage) -> Option<(u32, IpNet)> {
     });
     let net = IpNet::new(local.or(any)?, message.header.prefix_len).ok()?;
     Some((message.header.index, net))
+}
+
+/// Whether duplicate address detection has let the address be used: neither under way nor failed.
+fn in_use(message: &AddressMessage) -> bool {
+    let wide = message.attributes.iter().find_map(|a| match a {
+        AddressAttribute::Flags(flags) => Some(*flags),
+        _ => None,
+    });
+    let narrow = AddressFlags::from_bits_retain(u32::from(message.header.flags.bits()));
+    !wide.unwrap_or(narrow).intersects(AddressFlags::Tentative | AddressFlags::Dadfailed)
 }
 
 /// The next hops of a unicast default route in the main table; empty for every other route.
