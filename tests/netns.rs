@@ -2,7 +2,10 @@
 //! Tests with real frames between network namespaces.
 
 mod netns_announcer;
+mod netns_conflicts;
 mod netns_faults;
 mod netns_lab;
+mod netns_links;
+mod netns_ndp;
 mod netns_ownership;
 mod netns_selection;

@@ -13,6 +13,7 @@ use std::{
 use futures::{FutureExt, StreamExt, stream::BoxStream};
 use gateherald_model::leases::Key;
 use gateherald_runtime::{kubernetes::Trouble, readiness, shutdown::Shutdown};
+use gateherald_wire::MacAddr;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinSet,
@@ -28,6 +29,7 @@ use crate::{
     },
     metrics::{LeaseWrite, Metrics, outcome},
     notices,
+    peers::Peers,
 };
 
 /// Answers and events taken in before the consequences are drawn: a thousand claims change hands in a few steps.
@@ -88,6 +90,9 @@ struct Task {
     writes: JoinSet<(WriteId, Write, Outcome)>,
     trouble: Trouble,
     writing: Writing,
+    peers: Peers,
+    /// The other announcers' links, when the answering thread does not know them yet.
+    new_peers: Option<Arc<BTreeSet<MacAddr>>>,
     stopping: bool,
     finished: bool,
 }
@@ -114,6 +119,7 @@ enum Input {
 impl Claiming {
     /// Runs until the session has been ended after `shutdown` began, or the answering thread is gone.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), Gone> {
+        let peers = Peers::new(self.claims.node().to_owned());
         let mut task = Task {
             it: self,
             watch: None,
@@ -121,6 +127,8 @@ impl Claiming {
             writes: JoinSet::new(),
             trouble: Trouble::new("lease watch"),
             writing: Writing { trouble: Trouble::new("lease writes"), failures: 0, noted: None },
+            peers,
+            new_peers: None,
             stopping: false,
             finished: false,
         };
@@ -185,6 +193,9 @@ impl Task {
     }
 
     async fn act(&mut self, now: Now) -> Result<(), Gone> {
+        if let Some(peers) = self.new_peers.take() {
+            self.it.speaker.peers(peers).await?;
+        }
         for action in self.it.claims.poll(now) {
             match action {
                 // The own end of the session comes back as one: that is no news to anybody.
@@ -237,6 +248,7 @@ impl Task {
         match news {
             Some(News::Event(event)) => {
                 self.note_version(&event);
+                self.new_peers = self.peers.see(&event).or(self.new_peers.take());
                 let first = !self.it.claims.synced();
                 self.it.claims.on_watch(event, now);
                 if first && self.it.claims.synced() {

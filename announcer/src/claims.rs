@@ -370,6 +370,11 @@ impl Claims {
         &self.published
     }
 
+    /// This node's name.
+    pub fn node(&self) -> &str {
+        &self.config.node
+    }
+
     /// The id of the current session.
     pub fn session(&self) -> &str {
         &self.own.id

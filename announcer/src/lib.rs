@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Answers ARP for the addresses of Services, on exactly one node at a time.
+//! Answers ARP and NDP for the addresses of Services, on exactly one node at a time.
 //!
 //! ```text
 //!  policies, Services, Nodes        netlink          Lease watch, answers to writes
@@ -12,13 +12,13 @@
 //!                        └─────────▶ answering thread ◀─────────┘
 //!                                 (io::answering, responder, schedule)
 //!                                         │ ▲
-//!                                         ▼ │  packet sockets, one per interface
+//!                                         ▼ │  packet sockets, one per interface and protocol
 //!                                         LAN
 //! ```
 //!
 //! Each state has one writer: the evaluating task has what was seen, the claims task what is owned, the answering
-//! thread the sockets and the rights by which it judges every frame. Pure: `cilium`, `claims`, `desired`, `responder`,
-//! `schedule`. Only `io` touches the kernel and the API server.
+//! thread the sockets and the rights by which it judges every frame. Pure: `cilium`, `claims`, `desired`, `peers`,
+//! `responder`, `schedule`, `standoff`. Only `io` touches the kernel and the API server.
 
 pub mod args;
 pub mod cilium;
@@ -30,6 +30,7 @@ pub mod evaluating;
 pub mod io;
 pub mod metrics;
 pub mod notices;
+pub mod peers;
 pub mod responder;
 pub mod run;
 pub mod schedule;

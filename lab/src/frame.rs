@@ -8,6 +8,10 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+mod ndp;
+
+pub use ndp::{Membership, Ndp, memberships, solicited_node};
+
 const ARP: u16 = 0x0806;
 const ETHERNET_HEADER: usize = 14;
 const ARP_LENGTH: usize = 28;
@@ -63,6 +67,16 @@ impl Frame {
     /// What it says, if it is an ARP frame for IPv4 over Ethernet.
     pub fn arp(&self) -> Option<Arp> {
         Arp::parse(&self.bytes)
+    }
+
+    /// What it says, if it is a neighbour solicitation or advertisement.
+    pub fn ndp(&self) -> Option<Ndp> {
+        Ndp::parse(&self.bytes)
+    }
+
+    /// The changes of membership that it reports, if it is a multicast listener report.
+    pub fn memberships(&self) -> Vec<Membership> {
+        memberships(&self.bytes)
     }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A LAN: a bridge whose own address is the router, nodes, and hosts that ask.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use kube::Client;
 
-use crate::frame::{Arp, Mac};
+use crate::frame::{Arp, Mac, Ndp};
 use crate::harness::Bench;
 use crate::netns::Netns;
 use crate::node::{Node, NodeSpec};
@@ -24,7 +24,7 @@ pub const NODE_INTERFACE: &str = "ens18";
 /// The interface of other hosts on a LAN.
 pub const HOST_INTERFACE: &str = "eth0";
 
-/// A broadcast domain 192.168.n.0/24.
+/// A broadcast domain 192.168.n.0/24 and fd00:0:0:n::/64.
 pub struct Lan {
     name: String,
     segment: Segment,
@@ -49,6 +49,7 @@ pub(crate) struct Port {
     pub(crate) name: String,
     pub(crate) mac: Mac,
     pub(crate) ip: Ipv4Addr,
+    pub(crate) ip6: Ipv6Addr,
 }
 
 impl Lan {
@@ -58,6 +59,7 @@ impl Lan {
             Segment { netns, octet, ports: Ports::default(), next_host: Arc::new(AtomicU8::new(10)) };
         segment.netns.ip("link add br0 type bridge")?;
         segment.netns.ip(&format!("addr add {}/24 dev br0", segment.address(1)))?;
+        segment.netns.ip(&format!("addr add {}/64 dev br0 nodad", segment.address6(1)))?;
         segment.netns.ip("link set br0 up")?;
         let client = LanHost::plug(&segment, "client")?;
         Ok(Self { name: name.to_owned(), segment, client, bench, api, next_node: AtomicU8::new(1) })
@@ -71,6 +73,20 @@ impl Lan {
     /// The address 192.168.n.`host`. Hosts and nodes get 10 to 99; take VIPs from 100 on.
     pub fn address(&self, host: u8) -> Ipv4Addr {
         self.segment.address(host)
+    }
+
+    /// The address fd00:0:0:n::`host`, by the same rules as [`Lan::address`].
+    pub fn address6(&self, host: u16) -> Ipv6Addr {
+        self.segment.address6(host)
+    }
+
+    /// From here on the switch sends IPv6 groups only to ports that asked for them by MLD.
+    ///
+    /// # Errors
+    /// When the kernel's bridge cannot do that.
+    pub fn snoop(&self) -> anyhow::Result<()> {
+        // Without a querier on the LAN a bridge floods groups that it should not.
+        self.segment.netns.ip("link set br0 type bridge mcast_snooping 1 mcast_querier 1").map(drop)
     }
 
     /// The nodes' default gateway, which is the bridge itself.
@@ -116,6 +132,10 @@ impl Lan {
         Sniffer::on_ports(&self.segment.netns, Arc::clone(&self.segment.ports))
     }
 
+    pub(crate) fn segment(&self) -> &Segment {
+        &self.segment
+    }
+
     /// The namespace of the bridge.
     pub fn netns(&self) -> &Netns {
         &self.segment.netns
@@ -127,8 +147,19 @@ impl Segment {
         Ipv4Addr::new(192, 168, self.octet, host)
     }
 
-    /// Connects `interface` of `netns` to the bridge, with an address and the router as its default gateway.
+    pub(crate) fn address6(&self, host: u16) -> Ipv6Addr {
+        Ipv6Addr::new(0xfd00, 0, 0, u16::from(self.octet), 0, 0, 0, host)
+    }
+
+    /// Connects `interface` of `netns` to the bridge, with addresses and the router as its default gateway.
     pub(crate) fn plug(&self, netns: &Netns, name: &str, interface: &str) -> anyhow::Result<Port> {
+        let port = self.plug_beside(netns, name, interface)?;
+        netns.ip(&format!("route add default via {} dev {interface}", self.address(1)))?;
+        Ok(port)
+    }
+
+    /// Connects `interface` of `netns` to the bridge, with addresses.
+    pub(crate) fn plug_beside(&self, netns: &Netns, name: &str, interface: &str) -> anyhow::Result<Port> {
         let host = self.next_host.fetch_add(1, Ordering::Relaxed);
         let ip = self.address(host);
         // A locally administered prefix that is easy to tell apart in a capture.
@@ -142,9 +173,10 @@ impl Segment {
         self.ports.lock().unwrap_or_else(PoisonError::into_inner).insert(index, name.to_owned());
         self.netns.ip(&format!("link set {port} master br0 up"))?;
         netns.ip(&format!("addr add {ip}/24 dev {interface}"))?;
+        let ip6 = self.address6(u16::from(host));
+        netns.ip(&format!("addr add {ip6}/64 dev {interface} nodad"))?;
         netns.ip(&format!("link set {interface} up"))?;
-        netns.ip(&format!("route add default via {} dev {interface}", self.address(1)))?;
-        Ok(Port { name: port, mac, ip })
+        Ok(Port { name: port, mac, ip, ip6 })
     }
 
     /// Takes the cable out, or puts it back: the other side sees its carrier go and come.
@@ -186,12 +218,17 @@ impl LanHost {
         self.port.ip
     }
 
+    /// Its IPv6 address on the LAN.
+    pub fn ip6(&self) -> Ipv6Addr {
+        self.port.ip6
+    }
+
     /// Its namespace.
     pub fn netns(&self) -> &Netns {
         &self.netns
     }
 
-    /// Captures the ARP frames that reach or leave this host.
+    /// Captures the ARP, NDP and MLD frames that reach or leave this host.
     ///
     /// # Errors
     /// When the capture can't be started.
@@ -225,10 +262,57 @@ impl LanHost {
         frame.with_context(|| format!("who has {address}"))?.arp().context("an ARP frame")
     }
 
+    /// The plain solicitation of this host for `address`.
+    pub fn solicit(&self, address: Ipv6Addr) -> Ndp {
+        Ndp::solicit(self.mac(), self.ip6(), address)
+    }
+
+    /// As [`LanHost::ask`], by neighbour discovery.
+    ///
+    /// # Errors
+    /// When nobody answers `within` the time.
+    pub async fn ask6(&self, address: Ipv6Addr, within: Duration) -> anyhow::Result<Ndp> {
+        let sniffer = self.sniff()?;
+        let _asking = self.repeat(Duration::from_millis(50), vec![self.solicit(address).bytes()]);
+        let me = self.mac();
+        let wanted = |ndp: &Ndp| ndp.answers(address) && ndp.destination == me;
+        let frame = sniffer.wait_for(within, |frame| frame.ndp().as_ref().is_some_and(wanted)).await;
+        frame.with_context(|| format!("who has {address}"))?.ndp().context("an NDP frame")
+    }
+
+    /// Has the host's own kernel find the neighbour, by sending it a datagram.
+    ///
+    /// # Errors
+    /// When there is no route to it.
+    pub fn send_datagram(&self, address: IpAddr) -> anyhow::Result<()> {
+        self.netns.enter(|| {
+            let any: SocketAddr = if address.is_ipv4() {
+                (Ipv4Addr::UNSPECIFIED, 0).into()
+            } else {
+                (Ipv6Addr::UNSPECIFIED, 0).into()
+            };
+            // Port 9: discard.
+            UdpSocket::bind(any)?.send_to(b"?", (address, 9))?;
+            Ok(())
+        })
+    }
+
+    /// What the host's own kernel knows of a neighbour: `ip neigh`'s line, empty when it knows nothing.
+    ///
+    /// # Errors
+    /// With what `ip` wrote, when it fails.
+    pub fn neighbor(&self, address: IpAddr) -> anyhow::Result<String> {
+        Ok(self.netns.ip(&format!("neigh show to {address} dev {HOST_INTERFACE}"))?.trim().to_owned())
+    }
+
     /// Asks for all `addresses` again and again, until the result is dropped. Look at the answers with a [`Sniffer`] and
     /// [`crate::frame::tenures`].
     pub fn ask_every(&self, period: Duration, addresses: &[Ipv4Addr]) -> Asking {
-        let frames: Vec<Vec<u8>> = addresses.iter().map(|&address| self.request(address).bytes()).collect();
+        self.repeat(period, addresses.iter().map(|&address| self.request(address).bytes()).collect())
+    }
+
+    /// Sends frames again and again, until the result is dropped.
+    pub fn repeat(&self, period: Duration, frames: Vec<Vec<u8>>) -> Asking {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, socket) = (Arc::clone(&stop), Arc::clone(&self.socket));
         std::thread::spawn(move || {

@@ -68,7 +68,7 @@ pub mod up;
 pub mod webhook;
 
 pub use control_plane::{ControlPlane, Options};
-pub use frame::{Arp, Frame, Mac};
+pub use frame::{Arp, Frame, Mac, Ndp};
 pub use harness::{Lab, run, run_alone};
 pub use lan::{Lan, LanHost};
 pub use netns::Netns;

@@ -14,7 +14,7 @@ use crate::admin::{self, Response};
 use crate::chart::NAMESPACE;
 use crate::frame::Mac;
 use crate::harness::Bench;
-use crate::lan::{LAN_LABEL, NODE_INTERFACE, Port, Segment};
+use crate::lan::{LAN_LABEL, Lan, NODE_INTERFACE, Port, Segment};
 use crate::netns::Netns;
 use crate::patience::{self, LONG, Look};
 use crate::process::Process;
@@ -140,6 +140,55 @@ impl Node {
     /// When the kernel refuses.
     pub fn rejoin(&self) -> anyhow::Result<()> {
         self.segment.set_member(&self.port, true)
+    }
+
+    /// Gives the LAN interface another Ethernet address, as a driver or an administrator may.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn change_mac(&mut self, mac: Mac) -> anyhow::Result<()> {
+        self.netns.ip(&format!("link set {NODE_INTERFACE} address {mac}"))?;
+        self.port.mac = mac;
+        Ok(())
+    }
+
+    /// Takes the LAN interface out of the machine and puts another one in its place: another index, Ethernet address and
+    /// address, the same name.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn replace_link(&mut self) -> anyhow::Result<()> {
+        self.netns.ip(&format!("link del {NODE_INTERFACE}"))?;
+        self.port = self.segment.plug(&self.netns, &self.name, NODE_INTERFACE)?;
+        Ok(())
+    }
+
+    /// Makes the LAN interface a member of a bridge `master` of the node, which has the addresses from then on and an
+    /// Ethernet address of its own.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn enslave_link(&self, master: &str, mac: Mac) -> anyhow::Result<()> {
+        let (ip, ip6) = (self.port.ip, self.port.ip6);
+        for line in [
+            format!("link add {master} address {mac} type bridge"),
+            format!("addr flush dev {NODE_INTERFACE} scope global"),
+            format!("link set {NODE_INTERFACE} master {master}"),
+            format!("addr add {ip}/24 dev {master}"),
+            format!("addr add {ip6}/64 dev {master} nodad"),
+            format!("link set {master} up"),
+        ] {
+            self.netns.ip(&line)?;
+        }
+        Ok(())
+    }
+
+    /// Plugs the node into a second LAN; the result is the Ethernet address of `interface`.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn plug_into(&self, lan: &Lan, interface: &str) -> anyhow::Result<Mac> {
+        Ok(lan.segment().plug_beside(&self.netns, &self.name, interface)?.mac)
     }
 
     /// Takes the management interface down, or up: without it the node does not reach the API server.

@@ -9,14 +9,14 @@ use std::time::Duration;
 use anyhow::bail;
 use tokio::sync::watch;
 
-use crate::frame::{Arp, Frame};
+use crate::frame::Frame;
 use crate::netns::Netns;
 use crate::packet::{PacketSocket, Received};
 
 /// The names of a LAN's ports by interface index.
 pub(crate) type Ports = Arc<Mutex<HashMap<u32, String>>>;
 
-/// A running capture of ARP frames (or of all frames). It ends when it is dropped.
+/// A running capture of ARP, NDP and MLD frames. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Sniffer {
     frames: watch::Receiver<Vec<Frame>>,
@@ -24,13 +24,13 @@ pub struct Sniffer {
 }
 
 impl Sniffer {
-    /// Captures the ARP frames that `interface` of `netns` gets and sends.
+    /// Captures the ARP, NDP and MLD frames that `interface` of `netns` gets and sends.
     pub(crate) fn on(netns: &Netns, interface: &str) -> anyhow::Result<Self> {
         let socket = PacketSocket::open(netns, Some(interface))?;
         Self::start(socket, |received, bytes| keep(received, bytes, String::new()))
     }
 
-    /// Captures each ARP frame on a LAN once: where it enters the bridge.
+    /// Captures each ARP, NDP and MLD frame on a LAN once: where it enters the bridge.
     pub(crate) fn on_ports(netns: &Netns, ports: Ports) -> anyhow::Result<Self> {
         let socket = PacketSocket::open(netns, None)?;
         Self::start(socket, move |received, bytes| {
@@ -90,11 +90,10 @@ impl Sniffer {
         }
     }
 
-    /// The last few ARP frames, for messages.
+    /// The last few frames, for messages.
     fn summary(&self) -> String {
         let frames = self.frames.borrow();
-        let lines: Vec<String> =
-            frames.iter().rev().take(8).filter_map(Frame::arp).map(|arp: Arp| arp.to_string()).collect();
+        let lines: Vec<String> = frames.iter().rev().filter_map(line).take(8).collect();
         if lines.is_empty() { "nothing".to_owned() } else { lines.join("; ") }
     }
 }
@@ -105,7 +104,12 @@ impl Drop for Sniffer {
     }
 }
 
+fn line(frame: &Frame) -> Option<String> {
+    frame.arp().map(|arp| arp.to_string()).or_else(|| frame.ndp().map(|ndp| ndp.to_string()))
+}
+
 fn keep(received: &Received, bytes: &[u8], port: String) -> Option<Frame> {
     let frame = Frame { at: received.at, port, outgoing: received.outgoing, bytes: bytes.to_vec() };
-    frame.arp().is_some().then_some(frame)
+    let of_neighbours = frame.arp().is_some() || frame.ndp().is_some() || !frame.memberships().is_empty();
+    of_neighbours.then_some(frame)
 }

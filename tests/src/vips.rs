@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the suites about the announcer share: policies for one LAN, Services with addresses, and looking at both.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -10,6 +10,7 @@ use gateherald_lab::lan::LAN_LABEL;
 use gateherald_lab::patience::{LONG, Look, until};
 use gateherald_lab::standin::address_allocator;
 use gateherald_lab::{Announcer, Lab, Lan, Node};
+use gateherald_model::leases::{Key, names};
 use k8s_openapi::api::core::v1::Service;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
@@ -125,6 +126,39 @@ impl<'a> Site<'a> {
         Ok(service)
     }
 
+    /// Creates a Service that the policy selects, with LoadBalancer addresses of either family.
+    ///
+    /// # Errors
+    /// Those of the API server.
+    pub async fn service_of_families(&self, name: &str, addresses: &[IpAddr]) -> anyhow::Result<()> {
+        let service = self.service_with(name, json!({}), &[]).await?;
+        address_allocator::write(&self.lab.client(), &service, addresses).await
+    }
+
+    /// As [`Site::owner`], by neighbour discovery.
+    ///
+    /// # Errors
+    /// As [`Site::owner`].
+    pub async fn owner6(&self, address: Ipv6Addr) -> anyhow::Result<usize> {
+        let answer = self.lan.client().ask6(address, LONG).await?;
+        let sender = answer.source;
+        let node = self.nodes.iter().position(|node| node.mac() == sender);
+        node.with_context(|| format!("{sender} is no node"))
+    }
+
+    /// The value of a counter or gauge of a node's announcer, summed over its labels that contain `labels`; 0 without one.
+    ///
+    /// # Errors
+    /// When nothing listens there.
+    pub async fn metric(&self, node: usize, name: &str, labels: &str) -> anyhow::Result<f64> {
+        let text = self.announcers[node].get("/metrics").await?.body;
+        let full = format!("gateherald_announcer_{name}");
+        let lines = text.lines().filter_map(|line| line.rsplit_once(' '));
+        let wanted = lines
+            .filter(|(series, _)| series.split('{').next() == Some(full.as_str()) && series.contains(labels));
+        Ok(wanted.filter_map(|(_, value)| value.parse::<f64>().ok()).sum())
+    }
+
     /// Changes a Service.
     ///
     /// # Errors
@@ -195,7 +229,8 @@ impl<'a> Site<'a> {
     ///
     /// # Errors
     /// When it does not.
-    pub async fn claimed_by(&self, address: Ipv4Addr, node: Option<&str>) -> anyhow::Result<()> {
+    pub async fn claimed_by(&self, address: impl Into<IpAddr>, node: Option<&str>) -> anyhow::Result<()> {
+        let address = address.into();
         until(&format!("the claim on {address} names {node:?}"), LONG, async || {
             let holder = self.claim_holder(address).await?;
             Ok(if holder.as_deref() == node { Look::Found(()) } else { Look::NotYet(format!("{holder:?}")) })
@@ -217,7 +252,14 @@ impl<'a> Site<'a> {
     ///
     /// # Errors
     /// When it does not.
-    pub async fn vip_is(&self, node: usize, vip: Ipv4Addr, field: &str, value: &Value) -> anyhow::Result<()> {
+    pub async fn vip_is(
+        &self,
+        node: usize,
+        vip: impl Into<IpAddr>,
+        field: &str,
+        value: &Value,
+    ) -> anyhow::Result<()> {
+        let vip = vip.into();
         until(&format!("/vips says {field} = {value}"), LONG, async || {
             let vips = self.announcers[node].vips().await?;
             let entries = vips["addresses"].as_array().cloned().unwrap_or_default();
@@ -260,8 +302,8 @@ impl<'a> Site<'a> {
     ///
     /// # Errors
     /// Those of kubectl.
-    pub async fn claim_holder(&self, address: Ipv4Addr) -> anyhow::Result<Option<String>> {
-        let name = format!("gateherald-vip-{address}");
+    pub async fn claim_holder(&self, address: impl Into<IpAddr>) -> anyhow::Result<Option<String>> {
+        let name = names::of(&Key::Claim(address.into()));
         let path = "-o=jsonpath={.spec.holderIdentity}";
         let args =
             ["get", "lease", &name, "-n", gateherald_lab::chart::NAMESPACE, "--ignore-not-found", path];

@@ -5,7 +5,7 @@
 //! changes nothing. That is why labels must be there in the very CREATE.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::Context;
 use futures::TryStreamExt;
@@ -191,10 +191,15 @@ async fn handle(api: &Client, ledger: &mut Ledger, event: Event<Service>) -> any
 ///
 /// # Errors
 /// Those of the API server.
-pub async fn write(api: &Client, service: &Service, addresses: &[Ipv4Addr]) -> anyhow::Result<()> {
+pub async fn write<A: Copy + Into<IpAddr>>(
+    api: &Client,
+    service: &Service,
+    addresses: &[A],
+) -> anyhow::Result<()> {
     let namespace = service.metadata.namespace.as_deref().context("a Service without a namespace")?;
     let services: Api<Service> = Api::namespaced(api.clone(), namespace);
-    let ingress: Vec<_> = addresses.iter().map(|ip| json!({ "ip": ip, "ipMode": "VIP" })).collect();
+    let ingress: Vec<_> =
+        addresses.iter().map(|ip| json!({ "ip": Into::<IpAddr>::into(*ip), "ipMode": "VIP" })).collect();
     let status = json!({ "status": { "loadBalancer": { "ingress": ingress } } });
     match services.patch_status(&service.name_any(), &PatchParams::default(), &Patch::Merge(&status)).await {
         Ok(_) => Ok(()),
