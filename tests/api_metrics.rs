@@ -104,6 +104,9 @@ fn the_page_lists_what_the_announcer_serves() -> anyhow::Result<()> {
             let mut reply = site.lan.client().request(vip);
             reply.operation = 2;
             site.lan.client().send(&reply.bytes())?;
+            // Another host uses the address, so that there is a step to serve.
+            reply.sender_ip = vip;
+            site.lan.client().send(&reply.bytes())?;
             compare("gateherald-announcer", &site.announcers[0].get("/metrics").await?.body)
         })
         .await

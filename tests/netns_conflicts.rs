@@ -13,7 +13,7 @@ use serde_json::json;
 /// Long enough for an answer that should not come; a right one takes a few milliseconds.
 const QUIET: Duration = Duration::from_millis(700);
 /// A minute until somebody is asked again, and what a slow machine may need besides.
-const MINUTES: Duration = Duration::from_secs(120);
+const MINUTES: Duration = Duration::from_mins(2);
 const OFTEN: Duration = Duration::from_millis(5);
 
 /// Both forms of an announcement by a host that is not ours.

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 
 use crate::claims::Config;
 
-/// Answers ARP for the addresses of Kubernetes Services, on exactly one node at a time.
+/// Answers ARP and NDP for the addresses of Kubernetes Services, on exactly one node at a time.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "gateherald-announcer", version)]
 pub struct Args {

@@ -267,14 +267,11 @@ fn spoken_for(
     (sender, claimant): (Sender, MacAddr),
     ownership: &impl Ownership,
 ) -> Result<Option<Verdict>, DropReason> {
-    let conflict = Ok(Some(Verdict::Conflict(Conflict { address, claimant, probe: false })));
-    match (ownership.may_answer(address), sender) {
-        (Ok(Right::Held), _) => conflict,
-        (Ok(Right::Fresh), Sender::Peer) => Err(DropReason::Peer),
-        (Err(refusal), Sender::Peer) if refusal.watches_others() => Err(DropReason::Peer),
-        (Ok(Right::Fresh), _) => conflict,
-        (Err(refusal), _) if refusal.watches_others() => conflict,
-        (Err(_), _) => Ok(None),
+    match ownership.may_answer(address) {
+        Err(refusal) if !refusal.watches_others() => Ok(None),
+        // A held right ends by anybody's word, another announcer's first of all.
+        Err(_) | Ok(Right::Fresh) if sender == Sender::Peer => Err(DropReason::Peer),
+        Err(_) | Ok(_) => Ok(Some(Verdict::Conflict(Conflict { address, claimant, probe: false }))),
     }
 }
 

@@ -24,7 +24,7 @@ pub const NODE_INTERFACE: &str = "ens18";
 /// The interface of other hosts on a LAN.
 pub const HOST_INTERFACE: &str = "eth0";
 
-/// A broadcast domain 192.168.n.0/24 and fd00:0:0:n::/64.
+/// A broadcast domain `192.168.n.0/24` and `fd00:0:0:n::/64`.
 pub struct Lan {
     name: String,
     segment: Segment,
@@ -75,7 +75,7 @@ impl Lan {
         self.segment.address(host)
     }
 
-    /// The address fd00:0:0:n::`host`, by the same rules as [`Lan::address`].
+    /// The address `fd00:0:0:n::host`, by the same rules as [`Lan::address`].
     pub fn address6(&self, host: u16) -> Ipv6Addr {
         self.segment.address6(host)
     }

@@ -184,8 +184,10 @@ fn split(address: IpAddr) -> (Option<[u32; 3]>, u32) {
     match address {
         IpAddr::V4(v4) => (None, v4.into()),
         IpAddr::V6(v6) => {
-            let [a, b, c, d, e, f, g, h] = v6.segments().map(u32::from);
-            (Some([a << 16 | b, c << 16 | d, e << 16 | f]), g << 16 | h)
+            let bits = v6.to_bits();
+            // Each shift leaves 32 bits to keep.
+            let [first, second, third, last] = [96, 64, 32, 0].map(|low| (bits >> low & 0xffff_ffff) as u32);
+            (Some([first, second, third]), last)
         }
     }
 }

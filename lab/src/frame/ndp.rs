@@ -43,7 +43,7 @@ pub struct Ndp {
     pub checksum_error: u16,
 }
 
-/// A change of membership that a host reports (MLDv2, RFC 3810).
+/// A change of membership that a host reports (version 2 of MLD, RFC 3810).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Membership {
     /// It listens to the group.
@@ -109,7 +109,7 @@ impl Ndp {
         let mut message = vec![self.kind, self.code, 0, 0, self.flags, 0, 0, 0];
         message.extend(self.target.octets());
         if let Some(mac) = self.link_layer {
-            message.extend([self.kind - 134, 1]);
+            message.extend([link_layer_option(self.kind), 1]);
             message.extend(mac.0);
         }
         let sum = checksum(self.from, self.to, &message).wrapping_add(self.checksum_error);
@@ -202,13 +202,17 @@ fn payload(bytes: &[u8]) -> Option<&[u8]> {
 fn link_layer(options: &[u8], kind: u8) -> Option<Mac> {
     let mut rest = options;
     while let [option, units, ..] = rest {
-        if *option == kind - 134 {
+        if *option == link_layer_option(kind) {
             return mac(rest, 2);
         }
         // An option without a length has no end.
         rest = rest.get(usize::from(*units) * 8..).filter(|_| *units > 0)?;
     }
     None
+}
+
+fn link_layer_option(kind: u8) -> u8 {
+    if kind == ADVERTISEMENT { 2 } else { 1 }
 }
 
 fn group_mac(group: Ipv6Addr) -> Mac {
