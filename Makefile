@@ -60,7 +60,7 @@ model: ## Search long for two owners: SEEDS=FROM..TO random schedules of the own
 	GATEHERALD_MODEL_SEEDS=$(or $(SEEDS),0..300000) $(CARGO) test --package gateherald-announcer --lib claims::tests -- --nocapture
 
 # RUSTC_BOOTSTRAP lets the pinned compiler instrument for coverage. Without sanitizers: there is no unsafe code in what is fuzzed.
-fuzz: setup $(TOOLS)/bin/cargo-fuzz ## Feed every parser and decision anything, for long: SECONDS=300 each, TARGETS="review decision"
+fuzz: setup $(TOOLS)/bin/cargo-fuzz ## Feed every parser and decision anything, for long: SECONDS=300 each, TARGETS="review frame"
 	@for target in $(or $(TARGETS),$(notdir $(wildcard fuzz/seeds/*))); do \
 	  echo "fuzzing $$target"; \
 	  mkdir -p fuzz/libfuzzer/corpus/$$target; \

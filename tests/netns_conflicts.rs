@@ -40,7 +40,7 @@ fn last_word(wire: &Sniffer, mac: Mac) -> Duration {
 #[test]
 fn a_host_that_announces_our_address_once_is_met_by_silence_and_then_one_defence() -> anyhow::Result<()> {
     gateherald_lab::run(async |lab| {
-        let site = Site::new(lab, "once", 2).await?;
+        let site = Site::new(lab, "once", 1).await?;
         let vip = site.lan.address(200);
         site.service("web", &[vip]).await?;
         let owner = site.owner(vip).await?;
@@ -96,7 +96,7 @@ fn a_host_that_announces_our_address_once_is_met_by_silence_and_then_one_defence
 #[test]
 fn a_host_that_persists_has_the_address_until_it_leaves() -> anyhow::Result<()> {
     gateherald_lab::run(async |lab| {
-        let site = Site::new(lab, "stay", 2).await?;
+        let site = Site::new(lab, "stay", 1).await?;
         let vip = site.lan.address(200);
         site.service("web", &[vip]).await?;
         let owner = site.owner(vip).await?;

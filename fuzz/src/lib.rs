@@ -6,17 +6,22 @@
 //! function, an entry of [`TARGETS`], a directory `seeds/<name>` and a file there; a test says what is missing.
 #![allow(clippy::panic, clippy::missing_panics_doc, reason = "a panic is how a target tells what it found")]
 
+mod answer;
 mod decision;
+mod frame;
 mod review;
 
+pub use answer::answer;
 pub use decision::decision;
+pub use frame::frame;
 pub use review::review;
 
 /// A target by the name of its seeds' directory.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 2] = [("review", review), ("decision", decision)];
+pub const TARGETS: [Target; 4] =
+    [("review", review), ("decision", decision), ("frame", frame), ("answer", answer)];
 
 #[cfg(test)]
 mod tests;
