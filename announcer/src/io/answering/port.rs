@@ -34,6 +34,8 @@ pub(super) struct Port {
     pub(super) counters: Counters,
     ears: BTreeMap<Protocol, Ear>,
     groups: Groups,
+    /// Some group could not be joined, and people know.
+    groups_failed: bool,
     /// What is to be announced, once it can be heard about.
     said: BTreeSet<IpAddr>,
 }
@@ -67,6 +69,7 @@ impl Port {
             name,
             ears: BTreeMap::new(),
             groups: Groups::new(link.index),
+            groups_failed: false,
             said: BTreeSet::new(),
         }
     }
@@ -80,10 +83,12 @@ impl Port {
             IpAddr::V6(v6) => Some(solicited_node(*v6)),
             IpAddr::V4(_) => None,
         });
-        if let Err(error) = self.groups.follow(&groups.collect()) {
-            // Without IPv6 on the link there is no group to join; without memory for it others may still be heard.
+        // Without IPv6 on the link there is no group to join; without memory for one, others may still be heard.
+        let failed = self.groups.follow(&groups.collect()).err();
+        if let Some(error) = failed.as_ref().filter(|_| !self.groups_failed) {
             tracing::warn!(interface = &*self.name, %error, "cannot join a solicited-node group");
         }
+        self.groups_failed = failed.is_some();
         for protocol in [Protocol::Arp, Protocol::Ndp] {
             let of_family: BTreeSet<IpAddr> =
                 addresses.iter().copied().filter(|address| Protocol::from(*address) == protocol).collect();
