@@ -84,7 +84,7 @@ fn groups_keep_the_last_bits() {
 
 #[test]
 fn the_checksum_of_a_known_message_is_right() {
-    // An echo request as Linux sent it: fe80::c to ff02::1.
+    // An echo request, fe80::c to ff02::1.
     let message = [128, 0, 0, 0, 0x12, 0x34, 0, 1];
     let by_hand = {
         // fe80 + 000c + ff02 + 0001 + length 8 + 58 + 8000 + 1234 + 0001, folded and inverted.

@@ -10,7 +10,7 @@ const CLIENT_IP: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0x99, 0, 0, 0, 0x20);
 const LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 const VIP: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0x99, 0, 0, 0xab, 0xcdef);
 
-/// A solicitation as captured: client asks for the VIP.
+/// Client asks for the VIP, by RFC 4861 §4.3. The checksum was computed elsewhere.
 #[rustfmt::skip]
 const SOLICITATION: [u8; 86] = [
     0x33, 0x33, 0xff, 0xab, 0xcd, 0xef,  0x02, 0x00, 0x00, 0x00, 0x00, 0x0c,  0x86, 0xdd,
@@ -71,7 +71,7 @@ fn with_options(frame: &NdpFrame, options: &[u8]) -> Result<NdpFrame, FrameError
 }
 
 #[test]
-fn a_captured_solicitation_is_read_and_written_byte_for_byte() {
+fn a_known_solicitation_is_read_and_written_byte_for_byte() {
     let frame = NdpFrame::parse(&SOLICITATION).unwrap();
     assert_eq!(frame, solicit());
     assert_eq!(emitted(&frame), SOLICITATION);

@@ -7,9 +7,9 @@ fn ip(text: &str) -> Ipv6Addr {
     text.parse().unwrap()
 }
 
-/// As Linux 6.18 sent it: fd00:0:0:99::20 asks for fd00:0:0:99::ab:cdef.
+/// By RFC 4861 §4.3: `fd00:0:0:99::20` asks for `fd00:0:0:99::ab:cdef`. The checksum was computed elsewhere.
 #[rustfmt::skip]
-const CAPTURED: [u8; 86] = [
+const SOLICITATION: [u8; 86] = [
     0x33, 0x33, 0xff, 0xab, 0xcd, 0xef,  0x02, 0x00, 0x00, 0x00, 0x00, 0x0c,  0x86, 0xdd,
     0x60, 0x00, 0x00, 0x00,  0x00, 0x20,  58, 255,
     0xfd, 0, 0, 0, 0, 0, 0, 0x99, 0, 0, 0, 0, 0, 0, 0, 0x20,
@@ -20,13 +20,13 @@ const CAPTURED: [u8; 86] = [
 ];
 
 #[test]
-fn a_captured_solicitation_is_read_and_written() {
-    let ndp = Ndp::parse(&CAPTURED).unwrap();
+fn a_known_solicitation_is_read_and_written() {
+    let ndp = Ndp::parse(&SOLICITATION).unwrap();
     assert_eq!(
         ndp,
         Ndp::solicit(Mac([2, 0, 0, 0, 0, 0xc]), ip("fd00:0:0:99::20"), ip("fd00:0:0:99::ab:cdef"))
     );
-    assert_eq!(ndp.bytes(), CAPTURED);
+    assert_eq!(ndp.bytes(), SOLICITATION);
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn a_wrong_checksum_is_seen() {
 fn memberships_are_read_from_a_report() {
     let group = ip("ff02::1:ffab:cdef");
     let record = |kind: u8| {
-        let mut bytes = CAPTURED[..54].to_vec();
+        let mut bytes = SOLICITATION[..54].to_vec();
         bytes[20] = 0;
         let mut payload = vec![ICMPV6, 0, 5, 2, 0, 0, 1, 0, MLDV2_REPORT, 0, 0, 0, 0, 0, 0, 1, kind, 0, 0, 0];
         payload.extend(group.octets());
@@ -60,6 +60,6 @@ fn memberships_are_read_from_a_report() {
     };
     assert_eq!(record(4), [Membership::Joined(group)]);
     assert_eq!(record(3), [Membership::Left(group)]);
-    assert_eq!(memberships(&CAPTURED), []);
+    assert_eq!(memberships(&SOLICITATION), []);
     assert_eq!(memberships(&[]), []);
 }
