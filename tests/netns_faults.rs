@@ -77,7 +77,7 @@ fn bad_flags_are_refused_with_a_reason() -> anyhow::Result<()> {
         let announcer = node.start_announcer(&["--lease-duration", "3"])?;
         assert_eq!(announcer.process().exited(LONG).await?.code(), Some(2));
         let log = announcer.process().log();
-        assert!(log.contains("leaseDuration 3s is too short for renewPeriod 1s"), "{log}");
+        assert!(log.contains("--lease-duration 3s is too short for --renew-period 1s"), "{log}");
         Ok(())
     })
 }

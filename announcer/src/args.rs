@@ -57,7 +57,7 @@ pub struct Args {
 #[derive(Debug, Clone, Copy, ClapArgs)]
 pub struct Timing {
     /// Seconds after which a silent node has lost its addresses
-    #[arg(long, default_value_t = 4, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=3600))]
+    #[arg(long, default_value_t = 4, value_name = "SECONDS", value_parser = whole_seconds)]
     pub lease_duration: u32,
 
     /// Pause between renewals of the node's session, like `1s` or `500ms`
@@ -115,20 +115,18 @@ impl Args {
 fn duration(text: &str) -> Result<Duration, String> {
     let number =
         |digits: &str| digits.parse::<u32>().map_err(|_| format!("{text:?} is no duration like 1s or 500ms"));
-    let duration = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
+    Ok(match (text.strip_suffix("ms"), text.strip_suffix('s')) {
         (Some(digits), _) => Duration::from_millis(number(digits)?.into()),
         (None, Some(digits)) => Duration::from_secs(number(digits)?.into()),
         (None, None) => Duration::from_secs(number(text)?.into()),
-    };
-    if duration < SHORTEST_PERIOD {
-        Err(format!("must be at least {SHORTEST_PERIOD:?}"))
-    } else {
-        Ok(duration)
-    }
+    })
 }
 
-/// 50 ms: more renewals per second than that only load the API server.
-const SHORTEST_PERIOD: Duration = Duration::from_millis(50);
+/// `4` or `4s`; a Lease tells whole seconds only.
+fn whole_seconds(text: &str) -> Result<u32, String> {
+    let digits = text.strip_suffix('s').unwrap_or(text);
+    digits.parse().map_err(|_| format!("{text:?} is no whole number of seconds, like 4 or 4s"))
+}
 
 #[cfg(test)]
 mod tests;

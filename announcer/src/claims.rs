@@ -19,6 +19,7 @@ use gateherald_model::leases::{Key, Record, Version};
 pub mod time;
 
 mod act;
+mod config;
 mod hand;
 mod judge;
 mod knowledge;
@@ -31,6 +32,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+pub use config::{Config, ConfigError};
 pub use judge::Ground;
 pub use notice::{LossReason, Notice};
 pub use session::{LapseReason, NodeNotes};
@@ -39,75 +41,6 @@ use time::{Deadline, Now};
 use hand::Hand;
 use knowledge::Knowledge;
 use session::OwnSession;
-
-/// What does not change while the process runs.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The node's name.
-    pub node: String,
-    /// Lease duration D in whole seconds.
-    pub duration_seconds: u32,
-    /// How often the session is renewed while it is needed.
-    pub renew_period: Duration,
-}
-
-/// Why a [`Config`] cannot be safe.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    /// Three renewals and the margin must fit into D, or one lost renewal would silence the node.
-    #[error(
-        "leaseDuration {duration:?} is too short for renewPeriod {period:?}: 3 x renewPeriod + the margin of {margin:?} must fit into it; lengthen leaseDuration to {needed} s or shorten renewPeriod"
-    )]
-    TooShort {
-        /// D.
-        duration: Duration,
-        /// The renew period.
-        period: Duration,
-        /// What D loses to its margin.
-        margin: Duration,
-        /// A D in seconds that would do.
-        needed: u64,
-    },
-    /// A period of nothing would be a busy loop.
-    #[error("renewPeriod must not be zero")]
-    ZeroPeriod,
-}
-
-impl Config {
-    /// Checks that the times fit together.
-    pub fn validate(&self) -> Result<(), ConfigError> {
-        if self.renew_period.is_zero() {
-            return Err(ConfigError::ZeroPeriod);
-        }
-        let (duration, period, margin) = (self.duration(), self.renew_period, margin(self.duration()));
-        if period * 3 + margin > duration {
-            let needed = (1..=u64::from(u32::MAX))
-                .find(|s| period * 3 + self::margin(Duration::from_secs(*s)) <= Duration::from_secs(*s));
-            return Err(ConfigError::TooShort {
-                duration,
-                period,
-                margin,
-                needed: needed.unwrap_or(u64::MAX),
-            });
-        }
-        Ok(())
-    }
-
-    /// D.
-    pub fn duration(&self) -> Duration {
-        Duration::from_secs(u64::from(self.duration_seconds))
-    }
-
-    /// How long one renewal keeps this process fresh: D less the margin.
-    pub fn freshness(&self) -> Duration {
-        self.duration().saturating_sub(margin(self.duration()))
-    }
-}
-
-/// What the holder's own clock, its checks and the wire may cost together: the larger of a tenth of D and 250 ms.
-fn margin(duration: Duration) -> Duration {
-    (duration / 10).max(Duration::from_millis(250))
-}
 
 /// Where this process runs, and whether it has proof that it is the only announcer there (rule 8).
 #[derive(Clone, Debug, Default)]

@@ -46,8 +46,6 @@ use crate::{
 const BACKLOG: usize = 256;
 /// No peer has to notice that this process ends before it does, and its session's end is one write.
 const GRACE: Grace = Grace { drain: Duration::ZERO, stop: Duration::from_secs(5) };
-/// 250 ms: one of several API servers may be a black hole, and another must be reached within a renew period.
-const LEASE_CONNECT: Duration = Duration::from_millis(250);
 /// What is watched may wait for a slow API server; what is renewed may not.
 const OBJECT_CONNECT: Duration = Duration::from_secs(5);
 
@@ -61,7 +59,7 @@ pub async fn run(args: Args, config: Config, filter: LogFilter) -> anyhow::Resul
         .await
         .with_context(|| format!("cannot listen on {} (debug port)", args.debug_listen))?;
     let objects = client(&args.kube, options(OBJECT_CONNECT)).await?;
-    let leases = client(&args.kube, options(LEASE_CONNECT)).await?;
+    let leases = client(&args.kube, options(config.connect_timeout())).await?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), node = config.node, "starting");
 
     let (told_out, told) = mpsc::channel(BACKLOG);
