@@ -10,7 +10,7 @@ use clap::{Args as ClapArgs, Parser, ValueEnum};
 use gateherald_runtime::{kubernetes::KubeArgs, logging::LogArgs};
 use ipnet::IpNet;
 
-use crate::claims::Config;
+use crate::claims::{Config, OnOutage, Rebalance};
 
 /// Answers ARP and NDP for the addresses of Kubernetes Services, on exactly one node at a time.
 #[derive(Debug, Clone, Parser)]
@@ -63,6 +63,33 @@ pub struct Timing {
     /// Pause between renewals of the node's session, like `1s` or `500ms`
     #[arg(long, default_value = "1s", value_name = "DURATION", value_parser = duration)]
     pub renew_period: Duration,
+
+    /// What happens to held addresses while the API server is away: `hold` answers on until another host is heard, `fence`
+    /// falls silent
+    #[arg(long, value_enum, default_value_t = Outage::Hold, value_name = "WHAT")]
+    pub on_api_outage: Outage,
+
+    /// Whether addresses move without need: `slow` is one every 10 s, to the node that has fewest
+    #[arg(long, value_enum, default_value_t = Balancing::Off, value_name = "HOW")]
+    pub rebalance: Balancing,
+}
+
+/// What happens to held addresses while the API server is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Outage {
+    /// They are answered for until another host is heard.
+    Hold,
+    /// They fall silent when the session's deadline has passed.
+    Fence,
+}
+
+/// Whether addresses move without need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Balancing {
+    /// No.
+    Off,
+    /// One at a time.
+    Slow,
 }
 
 /// What may be announced.
@@ -107,6 +134,14 @@ impl Args {
             node: self.node_name.clone(),
             duration_seconds: self.timing.lease_duration,
             renew_period: self.timing.renew_period,
+            on_outage: match self.timing.on_api_outage {
+                Outage::Hold => OnOutage::Hold,
+                Outage::Fence => OnOutage::Fence,
+            },
+            rebalance: match self.timing.rebalance {
+                Balancing::Off => Rebalance::Off,
+                Balancing::Slow => Rebalance::Slow,
+            },
         }
     }
 }

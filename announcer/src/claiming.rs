@@ -20,7 +20,9 @@ use tokio::{
 };
 
 use crate::{
-    claims::{Action, Answer, ClaimState, Claims, LeaseEvent, Notice, Rights, Write, WriteId, time::Now},
+    claims::{
+        Action, Answer, ClaimState, Claims, Heard, LeaseEvent, Notice, Rights, Write, WriteId, time::Now,
+    },
     desired::Plan,
     io::{
         answering::{Gone, Speaker},
@@ -69,6 +71,8 @@ pub struct Claiming {
     pub leases: LeaseClient,
     /// The answering thread.
     pub speaker: Speaker,
+    /// What it notices.
+    pub heard: mpsc::Receiver<Heard>,
     /// What is wanted.
     pub plan: watch::Receiver<Arc<Plan>>,
     /// Where rights are shown.
@@ -113,6 +117,7 @@ enum Input {
     News(Option<News>),
     Answer(WriteId, Write, Outcome),
     Question(Question),
+    Heard(Heard),
     Due,
 }
 
@@ -164,6 +169,7 @@ impl Task {
             news = next_news(watch), if watching => Input::News(news),
             Some(written) = self.writes.join_next(), if writing => answered(written),
             Some(question) = self.it.questions.recv() => Input::Question(question),
+            Some(heard) = self.it.heard.recv() => Input::Heard(heard),
             () = clock::wait(due) => Input::Due,
         }
     }
@@ -174,6 +180,7 @@ impl Task {
             Input::News(news) => self.news(news),
             Input::Answer(id, write, outcome) => self.answer(id, &write, outcome),
             Input::Question(question) => self.question(question),
+            Input::Heard(heard) => self.it.claims.on_heard(heard, clock::now()),
             Input::Stop | Input::Due => {}
         }
     }
@@ -183,9 +190,12 @@ impl Task {
         for _ in 0..BATCH {
             let input = match self.writes.try_join_next() {
                 Some(written) => answered(written),
-                None => match self.watch.as_mut().and_then(|watch| watch.next().now_or_never()) {
-                    Some(news) => Input::News(news),
-                    None => return,
+                None => match self.it.heard.try_recv() {
+                    Ok(heard) => Input::Heard(heard),
+                    Err(_) => match self.watch.as_mut().and_then(|watch| watch.next().now_or_never()) {
+                        Some(news) => Input::News(news),
+                        None => return,
+                    },
                 },
             };
             self.take_in(input);

@@ -19,26 +19,35 @@ use gateherald_model::leases::{Key, Record, Version};
 pub mod time;
 
 mod act;
+mod balance;
 mod config;
 mod hand;
+mod hand_over;
+mod hold;
 mod judge;
 mod knowledge;
 mod notice;
 mod observe;
 mod rank;
 mod renew;
+mod rights;
 mod session;
 
 #[cfg(test)]
 mod tests;
 
+pub use balance::Rebalance;
 pub use config::{Config, ConfigError};
+pub use hold::{HoldEnd, OnOutage};
 pub use judge::Ground;
 pub use notice::{LossReason, Notice};
+pub use rights::{Cover, Heard, InForce, ProbesDue, Rights, Round};
 pub use session::{LapseReason, NodeNotes};
-use time::{Deadline, Now};
+use time::Now;
 
+use balance::Balance;
 use hand::Hand;
+use hold::Holding;
 use knowledge::Knowledge;
 use session::OwnSession;
 
@@ -62,6 +71,10 @@ pub struct Want {
     pub services: BTreeSet<String>,
     /// The links here that it would be announced on.
     pub interfaces: BTreeSet<String>,
+    /// The node that shall have it whenever it can.
+    pub preferred_node: Option<String>,
+    /// It is announced here only until another node has it: this one is being emptied.
+    pub leaving: bool,
 }
 
 /// What the one Lease watch says. Events come in the order of the API server's log, without gaps but at a `Listed`.
@@ -110,31 +123,6 @@ pub enum Answer {
     Unknown,
 }
 
-/// What this node may answer for, and until when.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rights {
-    /// Until when; none: nothing at all.
-    pub deadline: Option<Deadline>,
-    /// The addresses it has title to and wants.
-    pub titles: Arc<BTreeSet<IpAddr>>,
-}
-
-impl Rights {
-    /// Whether a frame may speak for this address now (fresh ∧ title of rule 7).
-    pub fn cover(&self, address: IpAddr, now: Now) -> bool {
-        self.deadline.is_some_and(|deadline| !deadline.passed(now)) && self.titles.contains(&address)
-    }
-
-    /// Whether they rest on a write of the own session that was sent after `since` and has come back in the watch: whatever
-    /// changed before `since` is known.
-    pub fn confirmed_since(&self, since: Now) -> bool {
-        self.deadline.is_some_and(|deadline| {
-            let start = deadline.start();
-            start.raw > since.raw && start.boot > since.boot
-        })
-    }
-}
-
 /// What the driver must do, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -161,6 +149,8 @@ pub struct ClaimState {
     pub session: Option<String>,
     /// Whether this process has title to it.
     pub title: bool,
+    /// Whether this process answers for it without title, or will again: the API server is away.
+    pub held: bool,
     /// How often the address changed hands.
     pub transitions: u32,
 }
@@ -193,8 +183,16 @@ pub struct Claims {
     watching: bool,
     /// Others' silence counts from here at the earliest (rule 4).
     silence_from: Now,
-    /// Addresses whose claim may be written as soon as the session is fresh.
-    taking: BTreeSet<IpAddr>,
+    /// Addresses whose claim may be taken as soon as the session is fresh and there is room, by their rank here.
+    queue: BTreeSet<(u32, IpAddr)>,
+    /// Addresses to give up as soon as there is room.
+    releases: BTreeSet<IpAddr>,
+    /// How many claims are being looked at together.
+    crowd: u32,
+    /// Addresses that this node asks their holders for.
+    bids: BTreeSet<IpAddr>,
+    balance: Balance,
+    holding: Holding,
     /// Another node's session is late, so the own one must be fresh to judge it.
     judging: bool,
     predecessor_told: bool,
@@ -227,7 +225,12 @@ impl Claims {
             echo: 0,
             watching: false,
             silence_from: Now::default(),
-            taking: BTreeSet::new(),
+            queue: BTreeSet::new(),
+            releases: BTreeSet::new(),
+            crowd: 0,
+            bids: BTreeSet::new(),
+            balance: Balance::default(),
+            holding: Holding::default(),
             judging: false,
             predecessor_told: false,
             flights: BTreeMap::new(),
@@ -246,6 +249,7 @@ impl Claims {
         let changed = |(address, want): &(&IpAddr, &Want)| self.wants.get(address) != Some(want);
         self.dirty.extend(wants.iter().filter(changed).map(|(address, _)| *address));
         self.dirty.extend(self.wants.keys().filter(|address| !wants.contains_key(address)));
+        self.hold_only(&wants);
         self.wants = wants;
     }
 
@@ -262,6 +266,7 @@ impl Claims {
     /// Stop answering and end the session.
     pub fn shut_down(&mut self) {
         if self.phase == Phase::Running {
+            self.holding.clear();
             self.phase = Phase::Ending { tries: 3 };
         }
     }
@@ -276,11 +281,13 @@ impl Claims {
         self.judging = false;
         self.tick(now);
         actions.extend(self.watch_step(now));
+        self.hold_step(now);
+        self.balance_step(now);
         self.claims_step(now);
         self.silence_step(now);
         self.session_step(now);
         actions.extend(std::mem::take(&mut self.told).into_iter().map(Action::Tell));
-        actions.extend(self.publish().map(Action::Publish));
+        actions.extend(self.publish(now).map(Action::Publish));
         actions
             .extend(std::mem::take(&mut self.writes).into_iter().map(|(id, write)| Action::Write(id, write)));
         if self.phase == Phase::Finished {
@@ -336,11 +343,12 @@ impl Claims {
             holder,
             session,
             title: self.hands.get(&address).is_some_and(Hand::titled),
+            held: self.holding.contains(address),
             transitions: claim.map_or(0, |claim| claim.transitions),
         }
     }
 
-    fn publish(&mut self) -> Option<Rights> {
+    fn publish(&mut self, now: Now) -> Option<Rights> {
         let running = self.phase == Phase::Running;
         let deadline = self.own.deadline(&self.config).filter(|_| running);
         let owned =
@@ -351,7 +359,13 @@ impl Claims {
             Some(_) => Arc::new(owned().map(|(address, _)| *address).collect()),
             None => Arc::default(),
         };
-        let rights = Rights { deadline, titles };
+        let (held, mut probes) = self.held_rights();
+        if deadline.is_some() {
+            probes.extend(
+                owned().filter(|(_, hand)| hand.probes > 0).map(|(address, hand)| (*address, hand.probes)),
+            );
+        }
+        let rights = Rights { deadline, titles, held, probes: Arc::new(probes), as_of: now };
         (rights != self.published).then(|| {
             self.published = rights.clone();
             rights

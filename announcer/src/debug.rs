@@ -138,6 +138,7 @@ fn state(claim: Option<&ClaimState>, fresh: bool) -> &'static str {
     match claim {
         Some(ClaimState { title: true, .. }) if fresh => "owned",
         Some(ClaimState { title: true, .. }) => "not-fresh",
+        Some(ClaimState { held: true, .. }) => "held",
         Some(ClaimState { holder: Some(_), .. }) => "held-elsewhere",
         Some(_) | None => "waiting",
     }

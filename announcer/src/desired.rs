@@ -19,7 +19,7 @@ use gateherald_model::{
     leases::LinkNote,
     node::NodeView,
     policy::{Policies, PolicyId, PolicyKind},
-    service::{AddressEntry, ServiceKey, ServiceView},
+    service::{ANNOUNCE, AddressEntry, ServiceKey, ServiceView},
 };
 
 use crate::{
@@ -31,6 +31,9 @@ use crate::{
 const VANISHED: Duration = Duration::from_millis(500);
 /// 150 ms: outlasts a link that renegotiates, and is short against a client's retry of one second.
 const LINK_DOWN: Duration = Duration::from_millis(150);
+
+/// 5 s for a node that is taken out to hand over what it has, one address after the other, each answered for until then.
+const LEAVING: Duration = Duration::from_secs(5);
 
 /// Where an address may be answered: the indexes of interfaces.
 pub type Reach = BTreeMap<IpAddr, BTreeSet<u32>>;
@@ -160,14 +163,15 @@ impl Desires {
     /// Evaluates everything; `now` is a reading of a monotonic clock.
     pub fn plan(&mut self, now: Duration) -> (Plan, Vec<Transition>) {
         let waiting_for = self.waiting_for();
-        let evaluation = if waiting_for.is_empty() { self.evaluate() } else { Evaluation::default() };
+        let node = self.nodes.as_ref().and_then(|nodes| nodes.get(&self.node));
+        let evaluation = if waiting_for.is_empty() { self.evaluate(node) } else { Evaluation::default() };
         let transitions = transitions(&self.outlook.evaluation, &evaluation);
-        self.settle(&evaluation, now);
-        let reach: Reach = evaluation
-            .desired
-            .iter()
-            .map(|(a, d)| (*a, d.interfaces.iter().map(|i| i.index).collect()))
-            .collect();
+        let leaving = self.leaving();
+        self.settle(&evaluation, &leaving, now);
+        let desired = evaluation.desired.iter();
+        let mut reach: Reach =
+            desired.map(|(a, d)| (*a, d.interfaces.iter().map(|i| i.index).collect())).collect();
+        reach.extend(leaving.into_iter().filter(|(address, _)| self.wants.contains_key(address)));
         if reach != *self.reach {
             self.reach = Arc::new(reach);
         }
@@ -196,7 +200,19 @@ impl Desires {
         .collect()
     }
 
-    fn evaluate(&self) -> Evaluation {
+    /// What would be announced here, and where, if the node were not taken out; nothing while it is not.
+    fn leaving(&self) -> Reach {
+        let node = self.nodes.as_ref().and_then(|nodes| nodes.get(&self.node));
+        let Some(node) = node.filter(|node| node.opted_out() && !self.wants.is_empty()) else {
+            return Reach::default();
+        };
+        let mut as_if = node.clone();
+        as_if.labels.remove(ANNOUNCE);
+        let desired = self.evaluate(Some(&as_if)).desired.into_iter();
+        desired.map(|(a, d)| (a, d.interfaces.iter().map(|i| i.index).collect())).collect()
+    }
+
+    fn evaluate(&self, node: Option<&NodeView>) -> Evaluation {
         let (Some(links), Some(nodes), Some(services)) = (&self.links, &self.nodes, &self.services) else {
             return Evaluation::default();
         };
@@ -204,18 +220,16 @@ impl Desires {
             .values()
             .flat_map(|node| node.addresses.iter().map(|address| (node.name.as_str(), *address)));
         let taken = Taken::new(addresses, links);
-        let inputs = Inputs {
-            policies: &self.policies,
-            rules: &self.rules,
-            node: nodes.get(&self.node),
-            links,
-            taken: &taken,
-        };
+        let inputs = Inputs { policies: &self.policies, rules: &self.rules, node, links, taken: &taken };
         evaluate(&inputs, services.values())
     }
 
     /// Lets claims of what has just vanished linger, and ends those whose time is over.
-    fn settle(&mut self, evaluation: &Evaluation, now: Duration) {
+    fn settle(&mut self, evaluation: &Evaluation, leaving: &Reach, now: Duration) {
+        let wants = &mut self.wants;
+        self.lingering.retain(|address, _| {
+            !wants.get(address).is_some_and(|w| w.leaving && !leaving.contains_key(address))
+        });
         let vanished: Vec<IpAddr> = self
             .wants
             .keys()
@@ -225,7 +239,15 @@ impl Desires {
         if !vanished.is_empty() {
             let listed = self.listed();
             for address in vanished {
-                self.lingering.insert(address, now + linger(address, evaluation, &listed));
+                let time = if leaving.contains_key(&address) {
+                    LEAVING
+                } else {
+                    linger(address, evaluation, &listed)
+                };
+                if let Some(want) = self.wants.get_mut(&address).filter(|want| !want.leaving) {
+                    want.leaving = time == LEAVING;
+                    self.lingering.insert(address, now + time);
+                }
             }
         }
         self.lingering.retain(|address, until| *until > now && !evaluation.desired.contains_key(address));
@@ -304,6 +326,8 @@ fn want(desired: &Desired) -> Want {
         policies: desired.policies.iter().map(ToString::to_string).collect(),
         services: desired.services.iter().map(ToString::to_string).collect(),
         interfaces: desired.interfaces.iter().map(|interface| interface.name.clone()).collect(),
+        preferred_node: desired.preferred_node.clone(),
+        leaving: false,
     }
 }
 

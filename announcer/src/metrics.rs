@@ -95,6 +95,10 @@ pub struct Metrics {
     pub freshness_left: Histogram,
     /// Sessions lost.
     pub lapses: Family<ForReason, Counter>,
+    /// Requests answered without a session.
+    pub held_replies: Counter,
+    /// Held rights that ended before a session came.
+    pub holds_ended: Family<ForReason, Counter>,
     /// Writes of Leases.
     pub lease_writes: Family<LeaseWrite, Counter>,
     /// Openings of the Lease watch.
@@ -120,6 +124,8 @@ impl Default for Metrics {
             takeover: Histogram::new([0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0]),
             freshness_left: Histogram::new([0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 8.0]),
             lapses: Family::default(),
+            held_replies: Counter::default(),
+            holds_ended: Family::default(),
             lease_writes: Family::default(),
             watch_openings: Counter::default(),
             cilium_honoured: Gauge::default(),
@@ -166,6 +172,16 @@ impl Metrics {
             self.freshness_left.clone(),
         );
         to.register("session_lapses", "Sessions lost, by reason", self.lapses.clone());
+        to.register(
+            "held_replies",
+            "Requests answered without a session while the API server is away",
+            self.held_replies.clone(),
+        );
+        to.register(
+            "holds_ended",
+            "Addresses no longer answered for without a session, by reason",
+            self.holds_ended.clone(),
+        );
         to.register("lease_writes", "Writes of Leases, by outcome", self.lease_writes.clone());
         to.register("lease_watch_openings", "Openings of the Lease watch", self.watch_openings.clone());
         to.register(
@@ -209,7 +225,10 @@ struct Addresses {
 impl Collector for Addresses {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
         let outlook = Arc::clone(&self.outlook.borrow());
-        let titles = Arc::clone(&self.rights.borrow().titles);
+        let (titles, kept) = {
+            let rights = self.rights.borrow();
+            (Arc::clone(&rights.titles), rights.held.len())
+        };
         let count = |n: usize| ConstGauge::new(i64::try_from(n).unwrap_or(i64::MAX));
         let mut plain = |name: &str, help: &str, value: usize| {
             count(value).encode(encoder.encode_descriptor(
@@ -225,6 +244,7 @@ impl Collector for Addresses {
             outlook.evaluation.desired.len(),
         )?;
         plain("addresses_owned", "Addresses that this node has title to", titles.len())?;
+        plain("addresses_held", "Addresses that this node answers for without a session", kept)?;
         let mut reasons: BTreeMap<&'static str, usize> = BTreeMap::new();
         for refused in &outlook.evaluation.not_announced {
             *reasons.entry(refused.why.name()).or_default() += 1;

@@ -32,14 +32,34 @@ pub fn tell(notice: &Notice, metrics: &Metrics) {
             changed("lost");
             warn!(%address, reason = reason.name(), "lost the address");
         }
-        Notice::Released { address } => {
+        Notice::Released { address, favours: None } => {
             changed("released");
             info!(%address, "gave the address up");
         }
-        Notice::Lapsed { session, reason, titles } => {
+        Notice::Released { address, favours: Some(node) } => {
+            changed("handed-over");
+            info!(%address, node, "handing the address over");
+        }
+        Notice::Lapsed { session, reason, titles, held } => {
             let reason = reason.name();
             metrics.lapses.get_or_create(&ForReason { reason }).inc();
-            warn!(session, reason, addresses = titles, "session lost: silent until a new one is in force");
+            let addresses = titles;
+            if *held > 0 {
+                warn!(
+                    session,
+                    reason, addresses, held, "session lost: answering on until somebody else is heard"
+                );
+            } else {
+                warn!(session, reason, addresses, "session lost: silent until a new one is in force");
+            }
+        }
+        Notice::HoldEnded { address, reason } => {
+            let reason = reason.name();
+            metrics.holds_ended.get_or_create(&ForReason { reason }).inc();
+            warn!(%address, reason, "no longer answering without a session");
+        }
+        Notice::HoldResumed { address } => {
+            info!(%address, "answering again without a session, unless somebody else is heard");
         }
         Notice::Adopting { session } => info!(session, "replacing this node's dead predecessor"),
         Notice::PredecessorAlive { session } => {

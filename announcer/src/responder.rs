@@ -56,6 +56,8 @@ pub enum Refusal {
     LinkDown,
     /// It is not known yet whether somebody uses the address.
     Probing,
+    /// The same, before it is answered for again without a session.
+    Resuming,
     /// Another host uses the address, and the title has not been confirmed since.
     Suspended,
     /// Another host goes on using the address.
@@ -73,6 +75,7 @@ impl Refusal {
             Self::NotFresh => "not-fresh",
             Self::LinkDown => "link-down",
             Self::Probing => "probing",
+            Self::Resuming => "resuming",
             Self::Suspended => "suspended",
             Self::Silenced => "silenced",
         }
@@ -267,11 +270,13 @@ fn spoken_for(
     (sender, claimant): (Sender, MacAddr),
     ownership: &impl Ownership,
 ) -> Result<Option<Verdict>, DropReason> {
+    let conflict = Ok(Some(Verdict::Conflict(Conflict { address, claimant, probe: false })));
     match ownership.may_answer(address) {
+        // A held right, or one about to begin again, ends by anybody's word, another announcer's first of all.
+        Ok(Right::Held) | Err(Refusal::Resuming) => conflict,
         Err(refusal) if !refusal.watches_others() => Ok(None),
-        // A held right ends by anybody's word, another announcer's first of all.
         Err(_) | Ok(Right::Fresh) if sender == Sender::Peer => Err(DropReason::Peer),
-        Err(_) | Ok(_) => Ok(Some(Verdict::Conflict(Conflict { address, claimant, probe: false }))),
+        Err(_) | Ok(Right::Fresh) => conflict,
     }
 }
 
@@ -282,9 +287,12 @@ fn asked_for(
     probe: bool,
     ownership: &impl Ownership,
 ) -> Result<Option<Verdict>, DropReason> {
-    match ownership.may_answer(address).map_err(DropReason::Refused)? {
-        Right::Held if probe => Ok(Some(Verdict::Conflict(Conflict { address, claimant, probe }))),
-        Right::Held | Right::Fresh => Ok(None),
+    match ownership.may_answer(address) {
+        Ok(Right::Held) | Err(Refusal::Resuming) if probe => {
+            Ok(Some(Verdict::Conflict(Conflict { address, claimant, probe })))
+        }
+        Ok(Right::Held | Right::Fresh) => Ok(None),
+        Err(refusal) => Err(DropReason::Refused(refusal)),
     }
 }
 

@@ -26,7 +26,7 @@ use tokio::{
 use crate::{
     args::{Announcing, Args, CiliumPolicies},
     cilium::Stance,
-    claims::{Config, Rights},
+    claims::{Config, Heard, Rights},
     debug,
     desired::{Desires, Outlook, Plan, Reach, Seen},
     evaluating::{Evaluating, Outputs},
@@ -70,12 +70,13 @@ pub async fn run(args: Args, config: Config, filter: LogFilter) -> anyhow::Resul
     daemon.watch_objects(&objects, &told_out);
     let results = daemon.evaluate(&config, &args.announcing, told, links.clone());
     daemon.watch_cilium(objects, &args.announcing, told_out, results.cilium_needed).await?;
-    let (speaker, contests) = daemon.answer(results.reach, links)?;
+    let (speaker, contests, heard) = daemon.answer(results.reach, links)?;
     let seat = Seat {
         config: config.clone(),
         namespace: args.namespace,
         owner: args.owner_configmap,
         speaker,
+        heard,
         plan: results.plan,
         rights: rights_out,
         questions,
@@ -204,10 +205,11 @@ impl Daemon {
         &mut self,
         reach: watch::Receiver<Arc<Reach>>,
         links: watch::Receiver<Option<Arc<[Link]>>>,
-    ) -> anyhow::Result<(Speaker, watch::Receiver<Arc<Contests>>)> {
-        let Answering { speaker, contests, end } = answering::start(reach, links, self.metrics.clone())?;
+    ) -> anyhow::Result<(Speaker, watch::Receiver<Arc<Contests>>, mpsc::Receiver<Heard>)> {
+        let Answering { speaker, contests, heard, end } =
+            answering::start(reach, links, self.metrics.clone())?;
         self.tasks.spawn("answering", async { Ok(end.await?) });
-        Ok((speaker, contests))
+        Ok((speaker, contests, heard))
     }
 
     fn claim(&mut self, seat: Seat, leases: Client) {

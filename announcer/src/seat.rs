@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     claiming::{Claiming, Question},
-    claims::{Claims, Config, Incarnation, Rights},
+    claims::{Claims, Config, Heard, Incarnation, Rights},
     desired::Plan,
     io::{
         answering::Speaker,
@@ -31,6 +31,8 @@ pub struct Seat {
     pub owner: String,
     /// The answering thread.
     pub speaker: Speaker,
+    /// What it notices.
+    pub heard: mpsc::Receiver<Heard>,
     /// What is wanted.
     pub plan: watch::Receiver<Arc<Plan>>,
     /// Where rights are shown.
@@ -61,6 +63,7 @@ impl Seat {
             claims: Claims::new(self.config, me, Box::new(fresh_id)),
             leases: LeaseClient::new(client, self.namespace, Some(release.owner), attempt),
             speaker: self.speaker,
+            heard: self.heard,
             plan: self.plan,
             rights: self.rights,
             questions: self.questions,

@@ -71,6 +71,9 @@ pub struct Desired {
     pub policies: BTreeSet<PolicyId>,
     /// Where: the union over the policies, links that are up; never empty.
     pub interfaces: BTreeSet<Interface>,
+    /// The node that shall announce it whenever it can; of several Services' the first one's.
+    #[serde(rename = "preferredNode")]
+    pub preferred_node: Option<String>,
 }
 
 /// What a policy in force amounts to.
@@ -190,7 +193,10 @@ impl fmt::Display for Why {
 }
 
 /// Evaluates everything anew. The order of the Services and links has no influence on the result.
-pub fn evaluate<'a>(inputs: &Inputs<'_>, services: impl IntoIterator<Item = &'a ServiceView>) -> Evaluation {
+pub fn evaluate<'a>(
+    inputs: &'a Inputs<'_>,
+    services: impl IntoIterator<Item = &'a ServiceView>,
+) -> Evaluation {
     let mut run = Run::new(inputs);
     for service in services {
         run.service(service);
@@ -210,12 +216,15 @@ struct Active<'a> {
 struct Run<'a> {
     inputs: &'a Inputs<'a>,
     active: Vec<Active<'a>>,
+    /// Whose annotation each address's preferred node comes from.
+    preferring: BTreeMap<IpAddr, &'a ServiceKey>,
     result: Evaluation,
 }
 
 impl<'a> Run<'a> {
     fn new(inputs: &'a Inputs<'a>) -> Self {
-        let mut run = Self { inputs, active: Vec::new(), result: Evaluation::default() };
+        let mut run =
+            Self { inputs, active: Vec::new(), preferring: BTreeMap::new(), result: Evaluation::default() };
         for (id, validity, policy) in inputs.policies.iter() {
             if let Validity::Invalid(error) = validity {
                 run.refuse(None, None, Some(id), Why::PolicyInvalid(error.reason(), validity.message()));
@@ -241,7 +250,7 @@ impl<'a> Run<'a> {
         self.active.push(Active { id, policy, candidates, services: 0, addresses: BTreeSet::new() });
     }
 
-    fn service(&mut self, service: &ServiceView) {
+    fn service(&mut self, service: &'a ServiceView) {
         let key = &service.key;
         let selecting: Vec<usize> =
             (0..self.active.len()).filter(|&i| self.active[i].policy.services.matches(service)).collect();
@@ -263,6 +272,20 @@ impl<'a> Run<'a> {
         let selecting = self.of_our_class(service, selecting);
         for entry in &service.entries {
             self.entry(key, entry, &selecting);
+            if let (AddressEntry::Address(address, _), Some(node)) = (entry, &service.preferred_node) {
+                self.prefer(key, *address, node);
+            }
+        }
+    }
+
+    fn prefer(&mut self, key: &'a ServiceKey, address: IpAddr, node: &str) {
+        let Some(desired) = self.result.desired.get_mut(&address).filter(|d| d.services.contains(key)) else {
+            return;
+        };
+        let by = self.preferring.entry(address).or_insert(key);
+        if *by >= key {
+            *by = key;
+            desired.preferred_node = Some(node.to_owned());
         }
     }
 

@@ -4,6 +4,10 @@
 //! A **session** is one incarnation of one node's announcer; a **claim** is one address and who holds it.
 //! What the contents oblige anybody to do is decided elsewhere (the announcer's `claims`); here they are only read and written.
 //! Everything that cannot be read is an [`Unreadable`] with a reason, and counts as a stranger's.
+//!
+//! Of a Lease of another format this is known, and every format keeps to it: its name; `leaseDurationSeconds` is its
+//! writer's D; a session's `holderIdentity` is empty exactly when no session lives under it; a held claim's
+//! `holderIdentity` is the holder's node, and whoever gives a claim up empties it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -39,6 +43,9 @@ const SESSION_KEY: &str = "gateherald.io/session";
 const ADDRESS_KEY: &str = "gateherald.io/address";
 const SERVICES_KEY: &str = "gateherald.io/services";
 const INTERFACES_KEY: &str = "gateherald.io/interfaces";
+const BIDS_KEY: &str = "gateherald.io/bids";
+const UNPROVEN_KEY: &str = "gateherald.io/unproven";
+const FAVOURS_KEY: &str = "gateherald.io/favours";
 const RELEASED_KEY: &str = "gateherald.io/released";
 
 /// Which Lease: a node's session, or the claim on an address.
@@ -64,8 +71,10 @@ pub struct Version {
 pub struct Session {
     /// The node.
     pub node: String,
-    /// The id of the living session; none when it was ended.
+    /// The id of the living session; none when it was ended. Of another format: the whole `holderIdentity`.
     pub id: Option<String>,
+    /// It is of another format: only its id, node and duration are known, and the id is none that a claim names.
+    pub other_format: bool,
     /// Ids that will never answer again, newest last.
     pub ended: Vec<Ended>,
     /// Lease duration D in whole seconds.
@@ -76,6 +85,8 @@ pub struct Session {
     pub policies: BTreeSet<String>,
     /// The node's links that policies select.
     pub links: Vec<LinkNote>,
+    /// The addresses that the node asks their holders for.
+    pub bids: BTreeSet<IpAddr>,
     /// The kernel's boot id where the session runs.
     pub boot_id: String,
     /// The inode of the network namespace that the session answers in.
@@ -133,6 +144,8 @@ pub struct Claim {
     pub services: BTreeSet<String>,
     /// The links that it is announced on, on the holder's node.
     pub interfaces: BTreeSet<String>,
+    /// Nobody has made sure yet that the holder before, whose silence is a matter of time only, does not answer any more.
+    pub unproven: bool,
     /// Whether anyone but an announcer wrote a part of it that says who holds it.
     pub touched: bool,
 }
@@ -153,8 +166,15 @@ pub enum Holder {
         node: String,
         /// The session that gave it up.
         session: String,
+        /// The node that it was given up for.
+        favours: Option<String>,
     },
-    /// Empty, or written by something that is not an announcer of this format: nobody knows who still answers.
+    /// Held by some session of this node, whose announcer writes another format.
+    OtherFormat {
+        /// The node.
+        node: String,
+    },
+    /// Empty or contradictory, as no announcer leaves it to itself: nobody knows who still answers.
     Stranger,
 }
 
@@ -163,7 +183,7 @@ impl Holder {
     pub fn session(&self) -> Option<&str> {
         match self {
             Self::Session { session, .. } => Some(session),
-            Self::Released { .. } | Self::Stranger => None,
+            Self::Released { .. } | Self::OtherFormat { .. } | Self::Stranger => None,
         }
     }
 }
@@ -208,8 +228,8 @@ const NODE_KEY: &str = "gateherald.io/node";
 
 /// Reads a Lease.
 ///
-/// A session of an unknown format reads as a session without an id that ended nothing, a claim of an unknown format as
-/// a stranger's: both are waited out, never trusted.
+/// A session of another format reads as one that is alive under an id of its own and ended nothing, a claim of another
+/// format as held by whatever session its node has: both are waited out, never trusted.
 pub fn read(lease: &Lease) -> Result<(Version, Record), Unreadable> {
     let name = lease.metadata.name.as_deref().unwrap_or_default();
     let spec = lease.spec.clone().unwrap_or_default();
@@ -270,7 +290,7 @@ fn session_spec(session: &Session, now: Timestamp) -> LeaseSpec {
 }
 
 fn session_notes(session: &Session) -> BTreeMap<String, String> {
-    notes([
+    let mut map = notes([
         (FORMAT_KEY, FORMAT.to_owned()),
         (NODE_KEY, session.node.clone()),
         (NONCE_KEY, session.nonce.clone()),
@@ -279,12 +299,14 @@ fn session_notes(session: &Session) -> BTreeMap<String, String> {
         (LINKS_KEY, json(&session.links)),
         (BOOT_KEY, session.boot_id.clone()),
         (NETNS_KEY, session.network_namespace.to_string()),
-    ])
+    ]);
+    map.extend((!session.bids.is_empty()).then(|| (BIDS_KEY.to_owned(), json(&session.bids))));
+    map
 }
 
 fn claim_spec(claim: &Claim, now: Timestamp) -> LeaseSpec {
     let holder = match &claim.holder {
-        Holder::Session { node, .. } => node.clone(),
+        Holder::Session { node, .. } | Holder::OtherFormat { node } => node.clone(),
         Holder::Released { .. } | Holder::Stranger => String::new(),
     };
     LeaseSpec {
@@ -297,10 +319,10 @@ fn claim_spec(claim: &Claim, now: Timestamp) -> LeaseSpec {
 }
 
 fn claim_notes(claim: &Claim) -> BTreeMap<String, String> {
-    let (session, released) = match &claim.holder {
-        Holder::Session { session, .. } => (session.clone(), None),
-        Holder::Released { node, session } => (session.clone(), Some(node.clone())),
-        Holder::Stranger => (String::new(), None),
+    let (session, released, favours) = match &claim.holder {
+        Holder::Session { session, .. } => (session.clone(), None, None),
+        Holder::Released { node, session, favours } => (session.clone(), Some(node), favours.as_ref()),
+        Holder::OtherFormat { .. } | Holder::Stranger => (String::new(), None, None),
     };
     let mut map = notes([
         (FORMAT_KEY, FORMAT.to_owned()),
@@ -310,7 +332,9 @@ fn claim_notes(claim: &Claim) -> BTreeMap<String, String> {
         (SERVICES_KEY, json(&claim.services)),
         (INTERFACES_KEY, json(&claim.interfaces)),
     ]);
-    map.extend(released.map(|node| (RELEASED_KEY.to_owned(), node)));
+    map.extend(released.map(|node| (RELEASED_KEY.to_owned(), node.clone())));
+    map.extend(claim.unproven.then(|| (UNPROVEN_KEY.to_owned(), "true".to_owned())));
+    map.extend(favours.map(|node| (FAVOURS_KEY.to_owned(), node.clone())));
     map
 }
 
@@ -318,12 +342,13 @@ fn read_session(name: &str, spec: &LeaseSpec, notes: &Notes<'_>) -> Result<Sessi
     let duration_seconds = duration(spec);
     let node = notes.text(NODE_KEY);
     let named = names::of(&Key::Session(node.clone())) == name;
+    let holder = spec.holder_identity.as_deref().unwrap_or_default();
     if !named || notes.text(FORMAT_KEY) != FORMAT {
         let node = if named { Some(node) } else { names::session_node(name) };
         let node = node.ok_or_else(|| Unreadable::NoNode(name.to_owned()))?;
-        return Ok(Session { node, duration_seconds, ..Session::default() });
+        let id = (!holder.is_empty()).then(|| holder.to_owned());
+        return Ok(Session { node, id, other_format: true, duration_seconds, ..Session::default() });
     }
-    let holder = spec.holder_identity.as_deref().unwrap_or_default();
     let id = holder.strip_prefix(&node).and_then(|rest| rest.strip_prefix('_')).filter(|id| !id.is_empty());
     Ok(Session {
         id: id.map(str::to_owned),
@@ -332,6 +357,8 @@ fn read_session(name: &str, spec: &LeaseSpec, notes: &Notes<'_>) -> Result<Sessi
         nonce: notes.text(NONCE_KEY),
         policies: notes.json(POLICIES_KEY),
         links: notes.json(LINKS_KEY),
+        bids: notes.json(BIDS_KEY),
+        other_format: false,
         boot_id: notes.text(BOOT_KEY),
         network_namespace: notes.text(NETNS_KEY).parse().unwrap_or_default(),
         node,
@@ -343,11 +370,13 @@ fn read_claim(name: &str, lease: &Lease, spec: &LeaseSpec, notes: &Notes<'_>) ->
     let ours = notes.text(FORMAT_KEY) == FORMAT;
     let holder = spec.holder_identity.clone().unwrap_or_default();
     let (session, released) = (notes.text(SESSION_KEY), notes.text(RELEASED_KEY));
+    let favours = Some(notes.text(FAVOURS_KEY)).filter(|node| !node.is_empty());
     let holder = match (ours, holder.is_empty()) {
         (true, false) if !session.is_empty() && released.is_empty() => {
             Holder::Session { node: holder, session }
         }
-        (true, true) if !released.is_empty() => Holder::Released { node: released, session },
+        (true, true) if !released.is_empty() => Holder::Released { node: released, session, favours },
+        (false, false) => Holder::OtherFormat { node: holder },
         _ => Holder::Stranger,
     };
     Ok(Claim {
@@ -358,6 +387,7 @@ fn read_claim(name: &str, lease: &Lease, spec: &LeaseSpec, notes: &Notes<'_>) ->
         nonce: notes.text(NONCE_KEY),
         services: notes.json(SERVICES_KEY),
         interfaces: notes.json(INTERFACES_KEY),
+        unproven: notes.text(UNPROVEN_KEY) == "true",
         touched: strangers::touched(lease.metadata.managed_fields.as_deref().unwrap_or_default()),
     })
 }

@@ -11,6 +11,9 @@ use crate::selector::{Labels, NAME_LABEL, NAMESPACE_LABEL};
 /// On a Service as annotation, on a Node as label: `"false"` takes it out of announcing.
 pub const ANNOUNCE: &str = "gateherald.io/announce";
 
+/// On a Service as annotation: the node that shall announce its addresses whenever it can.
+pub const PREFERRED_NODE: &str = "gateherald.io/preferred-node";
+
 /// Which Service; ordered by namespace, then name. Displayed as `namespace/name`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceKey {
@@ -74,6 +77,8 @@ pub struct ServiceView {
     pub entries: Vec<AddressEntry>,
     /// Annotated `gateherald.io/announce: "false"`.
     pub opted_out: bool,
+    /// The node in the annotation [`PREFERRED_NODE`].
+    pub preferred_node: Option<String>,
 }
 
 impl Labels for ServiceView {
@@ -94,7 +99,7 @@ impl From<&Service> for ServiceView {
         let status = service.status.as_ref().and_then(|s| s.load_balancer.as_ref());
         let ingress = status.and_then(|s| s.ingress.as_deref()).unwrap_or_default();
         let external = external.iter().map(|text| entry(text, AddressSource::External));
-        let annotations = meta.annotations.as_ref();
+        let annotation = |key| meta.annotations.as_ref().and_then(|annotations| annotations.get(key));
         Self {
             key: ServiceKey::new(
                 meta.namespace.clone().unwrap_or_default(),
@@ -103,7 +108,8 @@ impl From<&Service> for ServiceView {
             labels: meta.labels.clone().unwrap_or_default(),
             load_balancer_class: spec.and_then(|s| s.load_balancer_class.clone()),
             entries: external.chain(ingress.iter().filter_map(ingress_entry)).collect(),
-            opted_out: annotations.and_then(|a| a.get(ANNOUNCE)).is_some_and(|value| value == "false"),
+            opted_out: annotation(ANNOUNCE).is_some_and(|value| value == "false"),
+            preferred_node: annotation(PREFERRED_NODE).filter(|node| !node.is_empty()).cloned(),
         }
     }
 }

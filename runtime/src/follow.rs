@@ -19,12 +19,33 @@ use crate::{
     kubernetes::{Problem, explain},
 };
 
-/// 240 s: the API server ends the watch then, and it is taken up again where it was.
-const WATCH_SECONDS: u32 = 240;
-/// 150 s: bookmarks come about every minute, so a watch that says nothing for longer hangs on a dead connection.
-const SILENCE: Duration = Duration::from_secs(150);
 /// 500: objects of one page of a list, so that a long one is not held in memory whole before it is reduced.
 const PAGE: u32 = 500;
+
+/// How long one watch lasts.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    /// In seconds: the API server ends the watch then, and it is taken up again where it was.
+    pub seconds: u32,
+    /// A watch that says nothing for so long is stuck: on a dead connection, or in whatever lies between.
+    pub silence: Duration,
+}
+
+impl Span {
+    /// 40 to 50 s, at random so that nodes do not come together. The API server sends a bookmark 2 s before it ends a watch,
+    /// so one that is silent for longer is stuck. It costs one request a minute and kind.
+    pub fn short() -> Self {
+        let seconds = rand::random_range(40..=50);
+        Self { seconds, silence: Duration::from_secs(u64::from(seconds) + 10) }
+    }
+
+    /// 240 s, for a watch that its user sees to: a watch that ends is a gap in what is known of others' silence. Bookmarks come
+    /// about every minute.
+    pub fn long() -> Self {
+        Self { seconds: 240, silence: Duration::from_secs(150) }
+    }
+}
+
 /// 30 s: what a request that should be answered at once may take on a busy API server.
 pub const ATTEMPT: Duration = Duration::from_secs(30);
 
@@ -39,6 +60,8 @@ pub struct Subject<K> {
     pub only: Option<String>,
     /// Pauses between attempts.
     pub pauses: Backoff,
+    /// How long one watch lasts.
+    pub span: Span,
 }
 
 /// What there is to tell about followed objects.
@@ -141,7 +164,7 @@ impl<K: Followed, T, F: Fn(K) -> T> Follower<K, F> {
     async fn open(&mut self, version: String) -> News<T> {
         let params = WatchParams {
             field_selector: self.only(),
-            timeout: Some(WATCH_SECONDS),
+            timeout: Some(self.subject.span.seconds),
             bookmarks: true,
             ..WatchParams::default()
         };
@@ -163,8 +186,9 @@ impl<K: Followed, T, F: Fn(K) -> T> Follower<K, F> {
         version: String,
         mut events: BoxStream<'static, Result<WatchEvent<K>, kube::Error>>,
     ) -> Option<News<T>> {
-        let Ok(event) = timeout(SILENCE, events.try_next()).await else {
-            return Some(self.hangs("watch", SILENCE, Stage::Open(version)));
+        let silence = self.subject.span.silence;
+        let Ok(event) = timeout(silence, events.try_next()).await else {
+            return Some(self.hangs("watch", silence, Stage::Open(version)));
         };
         let (version, news) = match event {
             Ok(Some(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {

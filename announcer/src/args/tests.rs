@@ -11,6 +11,7 @@ fn the_defaults_work() {
     let args = parse(&[]).unwrap();
     assert_eq!(args.timing.lease_duration, 4);
     assert_eq!(args.timing.renew_period, Duration::from_secs(1));
+    assert_eq!((args.timing.on_api_outage, args.timing.rebalance), (Outage::Hold, Balancing::Off));
     assert_eq!(args.announcing.cilium_policies, CiliumPolicies::Auto);
     assert_eq!(args.debug_listen.to_string(), "127.0.0.1:9472");
 }
@@ -24,6 +25,8 @@ fn wrong_values_are_refused_by_name() {
         (["--cilium-policies", "maybe"], "--cilium-policies"),
         (["--external-ip-cidrs", "10.0.0.0/33"], "--external-ip-cidrs"),
         (["--admin-listen", "9471"], "--admin-listen"),
+        (["--on-api-outage", "wait"], "--on-api-outage"),
+        (["--rebalance", "fast"], "--rebalance"),
         (["--unknown", "x"], "--unknown"),
     ] {
         let error = parse(&flags).unwrap_err().to_string();

@@ -3,6 +3,9 @@
 
 use std::time::Duration;
 
+use super::balance::Rebalance;
+use super::hold::OnOutage;
+
 /// 250 ms: the least that the checks, the wire and a scheduler may cost together.
 const LEAST_MARGIN: Duration = Duration::from_millis(250);
 /// The longest D: a crash silences an address for as long, and clocks that differ by 1% cost a tenth of it.
@@ -19,6 +22,10 @@ pub struct Config {
     pub duration_seconds: u32,
     /// How often the session is renewed while it is needed.
     pub renew_period: Duration,
+    /// What happens to held addresses while the API server is away.
+    pub on_outage: OnOutage,
+    /// Whether addresses move without need.
+    pub rebalance: Rebalance,
 }
 
 /// Why a [`Config`] cannot be safe. Each names the flags to change.

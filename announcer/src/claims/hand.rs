@@ -14,6 +14,15 @@ struct Sent {
     creates: bool,
 }
 
+/// An address that has become free.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turn {
+    /// Since when.
+    pub(super) since: Now,
+    /// How many became free with it.
+    pub(super) crowd: u32,
+}
+
 /// What this process holds of, and does about, one address.
 #[derive(Debug, Default)]
 pub(super) struct Hand {
@@ -28,7 +37,17 @@ pub(super) struct Hand {
     /// No write before this instant of the raw clock (after a failure).
     pub(super) hold_until: Option<Duration>,
     /// Since when the address may be taken, for the order of trying.
-    pub(super) free_since: Option<Now>,
+    pub(super) turn: Option<Turn>,
+    /// In the queue of those to take, at this rank.
+    pub(super) queued: Option<u32>,
+    /// How many probes come before the first word under this title.
+    pub(super) probes: u8,
+    /// They have not been sent, or not gone unanswered yet.
+    pub(super) unproven: bool,
+    /// The node that the release is in favour of.
+    pub(super) favours: Option<String>,
+    /// When it was given up in favour of a node that has not been seen to take it.
+    pub(super) handed: Option<Now>,
     /// What entitled the last take, and since when it did, until people were told.
     pub(super) ground: Option<(Ground, Now)>,
     /// When the claim was last re-written by its holder, for pacing.
@@ -51,6 +70,11 @@ impl Hand {
     /// Whether an own creation waits for its watch event.
     pub(super) fn awaits_event(&self) -> bool {
         self.created.is_some()
+    }
+
+    /// Whether the address may be, or become, this process's without anybody having made sure that it is not answered for.
+    pub(super) fn may_be_unproven(&self) -> bool {
+        self.unproven && (self.titled() || self.in_flight.is_some() || !self.sent.is_empty())
     }
 
     /// A write that makes the claim ours is about to be sent.

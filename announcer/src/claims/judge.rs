@@ -6,9 +6,11 @@ use std::time::Duration;
 use gateherald_model::leases::{EndedBy, Holder};
 
 use super::knowledge::{ClaimSeen, Knowledge, LastHolder};
+use super::rights::PROBES;
 use super::time::Now;
 
-/// Rule 8: so long other nodes leave the claims of a session that its own node ended to that node.
+/// Rule 8: so long other nodes leave the claims of a session that its own node ended to that node, and a claim that was
+/// given up in favour of one node to that one.
 const COURTESY: Duration = Duration::from_secs(1);
 
 /// Whether an address may be taken.
@@ -29,6 +31,8 @@ pub(super) enum Verdict {
 pub enum Ground {
     /// Its holder gave it up (rule 5a).
     Released,
+    /// Its holder gave it up for this node.
+    HandedOver,
     /// Its holder's session is ended (rule 5b).
     Ended(EndedBy),
     /// Nobody can answer for it any more, by time alone (rule 5c).
@@ -38,10 +42,24 @@ pub enum Ground {
 }
 
 impl Ground {
+    /// How many probes come before the first word. Where silence is a matter of time alone, or of a holder that did not make
+    /// sure of it (`unproven`) before it went, somebody may be holding on; where there was no holder, a stranger may use
+    /// the address.
+    pub(super) fn probes(self, unproven: bool, own_node: bool) -> u8 {
+        match self {
+            Self::Ended(EndedBy::Shutdown) => 0,
+            Self::Ended(EndedBy::Lapse) if own_node && !unproven => 0,
+            Self::Released | Self::HandedOver | Self::Ended(EndedBy::Successor) if !unproven => 0,
+            Self::Unclaimed => 1,
+            _ => PROBES,
+        }
+    }
+
     /// The name in logs and metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Released => "released",
+            Self::HandedOver => "handed-over",
             Self::Ended(EndedBy::Shutdown) => "shutdown",
             Self::Ended(EndedBy::Lapse) => "lapse",
             Self::Ended(EndedBy::Successor) => "successor",
@@ -66,7 +84,12 @@ impl Knowledge {
         let Some(seen) = seen else { return self.after(synced, Ground::Unclaimed, now) };
         match seen.claim().map(|claim| &claim.holder) {
             None => self.judge_missing(seen, synced, me, now),
-            Some(Holder::Released { .. }) if seen.released_by_holder() => Verdict::Take(Ground::Released),
+            Some(Holder::Released { favours, .. }) if seen.released_by_holder() => match favours.as_deref() {
+                None => Verdict::Take(Ground::Released),
+                Some(node) if node == me.node => Verdict::Take(Ground::HandedOver),
+                Some(_) => wait(seen.received, COURTESY, now).unwrap_or(Verdict::Take(Ground::Released)),
+            },
+            Some(Holder::OtherFormat { node }) => self.judge_other_format(node, seen.received, synced, now),
             Some(Holder::Released { .. } | Holder::Stranger) => {
                 self.after(seen.received, Ground::WaitedOut, now)
             }
@@ -77,6 +100,17 @@ impl Knowledge {
                 let trusted = !seen.odd && seen.claim().is_some_and(|claim| !claim.touched);
                 self.judge_holder(node, session, seen.received, trusted, me, now)
             }
+        }
+    }
+
+    /// Which session of the node holds it cannot be read; none can be fresh whose Lease has not named one of that format
+    /// for D.
+    fn judge_other_format(&self, node: &str, since: Now, synced: Now, now: Now) -> Verdict {
+        let since = since.or_later(synced);
+        match self.sessions.get(node) {
+            Some(seen) if seen.of_other_format() => Verdict::Held,
+            Some(seen) => self.after(since.or_later(seen.of_own_format_since()), Ground::WaitedOut, now),
+            None => self.after(since, Ground::WaitedOut, now),
         }
     }
 

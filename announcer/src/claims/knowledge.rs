@@ -46,6 +46,10 @@ pub(super) struct SessionSeen {
     named: Vec<(String, Now)>,
     /// The longest D that this node's session Leases carried.
     pub(super) longest: Duration,
+    /// Since when the id that it names has been known to be alive.
+    pub(super) alive_since: Now,
+    /// When it was last seen to name a session of another format.
+    other_format_until: Option<Now>,
     /// The id that was ended last, by whom, and when that was seen.
     pub(super) last_ended: Option<(String, EndedBy, Now)>,
 }
@@ -60,6 +64,16 @@ impl SessionSeen {
     pub(super) fn unnamed_since(&self, id: &str) -> Now {
         let named = self.named.iter().rev().find(|(named, _)| named == id);
         named.map_or(self.known_since, |(_, at)| at.or_later(self.known_since))
+    }
+
+    /// Whether its Lease names a living session of another format.
+    pub(super) fn of_other_format(&self) -> bool {
+        self.record.as_ref().is_some_and(|(_, session)| session.other_format && session.id.is_some())
+    }
+
+    /// Since when no session of another format is known to live under it.
+    pub(super) fn of_own_format_since(&self) -> Now {
+        self.other_format_until.map_or(self.known_since, |at| at.or_later(self.known_since))
     }
 
     /// Whether its Lease lists this id as ended, and who ended it.
@@ -102,7 +116,7 @@ pub(super) enum SessionChange {
     Stale,
     /// A renewal: another version of the same.
     Renewed,
-    /// Another id, other ended ids, or the Lease came or went.
+    /// Another id, other ended ids, other bids or policies, or the Lease came or went.
     Changed,
 }
 
@@ -117,6 +131,23 @@ impl Knowledge {
     /// The session of a node, if anything is known of it.
     pub(super) fn session_id(&self, node: &str) -> Option<&str> {
         self.sessions.get(node).and_then(SessionSeen::id)
+    }
+
+    /// The node that an address was held by last, as far as it is known.
+    pub(super) fn last_node(&self, address: IpAddr) -> Option<&String> {
+        let seen = self.claims.get(&address)?;
+        match (seen.claim().map(|claim| &claim.holder), &seen.last) {
+            (
+                Some(
+                    Holder::Session { node, .. }
+                    | Holder::OtherFormat { node }
+                    | Holder::Released { node, .. },
+                ),
+                _,
+            ) => Some(node),
+            (_, Some(last)) => Some(&last.node),
+            (_, None) => None,
+        }
     }
 
     /// Takes in a version of a session; `record` is none when it was deleted at `revision`.
@@ -136,6 +167,8 @@ impl Knowledge {
             known_since: now,
             named: Vec::new(),
             longest: Duration::ZERO,
+            alive_since: now,
+            other_format_until: None,
             last_ended: None,
         });
         if revision <= seen.revision {
@@ -153,6 +186,12 @@ impl Knowledge {
                 seen.known_since = seen.known_since.or_later(forgotten);
             }
         }
+        if seen.of_other_format() {
+            seen.other_format_until = Some(now);
+        }
+        if before.as_ref().and_then(|(id, _)| id.as_ref()) != after.as_ref().and_then(|(id, _)| id.as_ref()) {
+            seen.alive_since = now;
+        }
         // In a gap it may have named anybody.
         if via == Via::List {
             seen.known_since = now;
@@ -163,8 +202,12 @@ impl Knowledge {
             seen.last_ended = newest(&after).map(|ended| (ended.id, ended.by, now));
         }
         seen.longest = seen.longest.max(duration.unwrap_or_default());
+        let asks = |record: &Option<(Version, Session)>| {
+            record.as_ref().map(|(_, session)| (session.bids.clone(), session.policies.clone()))
+        };
+        let asks_otherwise = asks(&seen.record) != asks(&record);
         (seen.record, seen.revision, seen.received) = (record, revision, now);
-        if before == after { SessionChange::Renewed } else { SessionChange::Changed }
+        if before == after && !asks_otherwise { SessionChange::Renewed } else { SessionChange::Changed }
     }
 
     /// What is known of a claim, for writing.

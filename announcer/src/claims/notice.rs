@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gateherald_model::leases::Key;
 
-use super::{Answer, Ground, LapseReason};
+use super::{Answer, Ground, HoldEnd, LapseReason};
 
 /// Something that people want to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub enum Notice {
     Released {
         /// The address.
         address: IpAddr,
+        /// The node that it is given up for.
+        favours: Option<String>,
     },
     /// The own session is over; the next one is being opened.
     Lapsed {
@@ -38,8 +40,22 @@ pub enum Notice {
         session: String,
         /// Why.
         reason: LapseReason,
-        /// How many addresses went silent.
+        /// How many addresses it had.
         titles: usize,
+        /// How many of them are answered for without it.
+        held: usize,
+    },
+    /// An address that was answered for without a session no longer is.
+    HoldEnded {
+        /// The address.
+        address: IpAddr,
+        /// Why.
+        reason: HoldEnd,
+    },
+    /// An address is answered for again without a session, if nobody answers the probes for it.
+    HoldResumed {
+        /// The address.
+        address: IpAddr,
     },
     /// A dead predecessor on this node is being replaced (rule 8).
     Adopting {

@@ -6,8 +6,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use gateherald_model::leases::{Claim, Holder, Key, Record, Session, Version};
+use xxhash_rust::xxh3::xxh3_64;
 
-use super::knowledge::{SessionChange, Via};
+use super::hold::HoldEnd;
+use super::knowledge::{SessionChange, SessionSeen, Via};
 use super::time::Now;
 use super::{Answer, Claims, LapseReason, LeaseEvent, LossReason, Notice, Phase, WriteId};
 
@@ -96,14 +98,12 @@ impl Claims {
                 self.dirty.insert(address);
             }
         }
-        // What waited for room among the writes in flight.
-        self.dirty.extend(self.taking.iter());
     }
 
     /// Draws the consequences of time (rule 3).
     pub(super) fn tick(&mut self, now: Now) {
         if self.own.overdue(&self.config, now) {
-            self.lapse(LapseReason::Deadline);
+            self.lapse(LapseReason::Deadline, now);
         }
     }
 
@@ -148,14 +148,14 @@ impl Claims {
     fn on_session(&mut self, node: &str, at: u64, record: Option<(Version, Session)>, via: Via, now: Now) {
         let change = self.leases.observe_session(node, at, record, via, now);
         if change == SessionChange::Changed {
-            self.dirty.extend(self.wants.keys());
+            self.concern(node);
         }
         if node != self.config.node {
             return;
         }
         if change != SessionChange::Stale {
             self.own.hold_until = None;
-            self.check_own_lease();
+            self.check_own_lease(now);
         }
         if via != Via::Answer {
             self.echo = self.echo.max(at);
@@ -163,8 +163,23 @@ impl Claims {
         }
     }
 
+    /// What a session says bears on the claims that name it, on those that nobody has, and on those that it asks for.
+    fn concern(&mut self, node: &str) {
+        let (leases, me) = (&self.leases, &self.config.node);
+        let other_format = leases.sessions.get(node).is_some_and(SessionSeen::of_other_format);
+        let concerned = |address: &&IpAddr| match leases.claims.get(*address) {
+            Some(seen) if seen.record.is_some() => {
+                leases.last_node(**address).is_some_and(|last| last == node || (other_format && last == me))
+            }
+            _ => true,
+        };
+        self.dirty.extend(self.hands.keys().filter(concerned));
+        let record = leases.sessions.get(node).and_then(|seen| seen.record.as_ref());
+        self.dirty.extend(record.iter().flat_map(|(_, session)| &session.bids));
+    }
+
     /// Rule 3: what the own Lease may not say while anything is held under it.
-    fn check_own_lease(&mut self) {
+    fn check_own_lease(&mut self, now: Now) {
         let Some(seen) = self.leases.sessions.get(&self.config.node) else { return };
         if let Some((_, session)) = &seen.record {
             self.own.confirmed(&session.ended);
@@ -179,8 +194,11 @@ impl Claims {
         } else {
             None
         };
+        if seen.id().is_some_and(|id| !self.own.is_mine(id)) {
+            self.end_every_hold(HoldEnd::SessionLost);
+        }
         if let Some(reason) = reason {
-            self.lapse(reason);
+            self.lapse(reason, now);
         }
     }
 
@@ -192,10 +210,12 @@ impl Claims {
         now: Now,
     ) {
         self.own.in_flight = None;
-        self.own.hold_until = hold_after(answer, self.config.renew_period, now);
+        self.own.hold_until = None;
         let (Answer::Written(version), Some(Record::Session(written))) = (answer, record) else {
             // Rule 4: only while own renewals succeed does others' silence count.
             self.silence_from = now;
+            self.own.not_written(answer);
+            self.own.hold_until = Some(self.pause_after(answer, now));
             return;
         };
         let (node, at) = (self.config.node.clone(), version.resource_version);
@@ -215,11 +235,24 @@ impl Claims {
         };
     }
 
+    /// Until when (raw clock) the own session is not written again: soon after the first failure, then ever later up to a
+    /// renew period, each time shortened by up to a third at random, so that nodes do not come all at once.
+    fn pause_after(&mut self, answer: &Answer, now: Now) -> Duration {
+        let period = self.config.renew_period;
+        let pause = match answer {
+            Answer::Conflict => return now.raw + CONFLICT_HOLD,
+            Answer::Refused => period,
+            Answer::Written(_) | Answer::Unknown => {
+                (period / 4 * (1 << self.own.failures().min(3)) / 2).min(period)
+            }
+        };
+        let random = xxh3_64((self.ids)().as_bytes()) % 1_000;
+        now.raw + pause.mul_f64(1.0 - f64::from(u32::try_from(random).unwrap_or(0)) / 3_000.0)
+    }
+
     /// Rule 2: a renewal counts once it was answered and came back. The deadline has been looked at by `tick`.
     fn grant(&mut self) {
-        if self.own.echoed(self.echo) {
-            self.dirty.extend(self.taking.iter());
-        }
+        self.own.echoed(self.echo);
     }
 
     fn on_claim(&mut self, address: IpAddr, at: u64, record: Option<(Version, Claim)>, via: Via, now: Now) {
@@ -233,6 +266,7 @@ impl Claims {
             known.note_holder(&claim.holder, &self.own.id, now);
         }
         let before = hand.titled();
+        let holder_before = known.claim().map(|claim| claim.holder.clone());
         let stranger_held = known.last.as_ref().is_some_and(|last| now.at_least_since(last.at) < longest);
         if via == Via::Watch {
             hand.creation_event(at, stranger_held);
@@ -253,7 +287,18 @@ impl Claims {
         }
         let after = hand.titled();
         let ground = if after { hand.ground.take() } else { None };
+        let holder = known.claim().map(|claim| &claim.holder);
+        if holder != holder_before.as_ref() {
+            self.balance.changed(now);
+        }
+        if matches!(holder, Some(Holder::Session { node, .. }) if *node != self.config.node) {
+            hand.handed = None;
+        }
         self.dirty.insert(address);
+        if after {
+            self.holding.titled(address);
+        }
+        self.hold_against(address);
         if before && !after {
             self.tell(Notice::Lost { address, reason: self.loss(address) });
         }
@@ -271,13 +316,19 @@ impl Claims {
     }
 
     /// Rule 3: every title is void, and the process goes on under another id.
-    fn lapse(&mut self, reason: LapseReason) {
+    fn lapse(&mut self, reason: LapseReason, now: Now) {
         let session = self.own.id.clone();
+        let holds = self.may_hold(reason, now);
         self.own.lapse((self.ids)());
-        let titles = self.hands.values_mut().filter_map(|hand| hand.lapse().then_some(())).count();
-        self.dirty.extend(self.wants.keys());
-        if titles > 0 || reason != LapseReason::Deadline {
-            self.tell(Notice::Lapsed { session, reason, titles });
+        let titles: Vec<IpAddr> =
+            self.hands.iter_mut().filter_map(|(address, hand)| hand.lapse().then_some(*address)).collect();
+        if holds {
+            self.begin_hold(&titles);
+        }
+        self.dirty.extend(self.hands.keys());
+        if !titles.is_empty() || reason != LapseReason::Deadline {
+            let held = titles.iter().filter(|address| self.holding.contains(**address)).count();
+            self.tell(Notice::Lapsed { session, reason, titles: titles.len(), held });
         }
     }
 }

@@ -10,17 +10,23 @@ use xxhash_rust::xxh3::xxh3_64;
 /// 15 ms: how much later the next node in the order tries; longer than a write and its watch event take on an idle
 /// API server, so the losers see the winner before they try.
 pub(super) const STEP: Duration = Duration::from_millis(15);
+/// 1 ms more for each address that became free with it, since its takers are busy for so long,
+pub(super) const CROWD_STEP: Duration = Duration::from_millis(1);
+/// of up to so many: whoever does not take its share holds the others up for no longer than a quarter of a second.
+pub(super) const LARGEST_CROWD: u32 = 250;
 /// Nobody waits for longer than this many nodes before it.
-const LAST: u32 = 20;
+const LAST: usize = 20;
 
-/// How many of `others` come before `me` in the order of `address`.
-pub(super) fn of<'a>(address: IpAddr, me: &str, others: impl Iterator<Item = &'a str>) -> u32 {
-    let mine = (score(address, me), me);
-    let before = others
-        .filter(|other| *other != me && (score(address, other), *other) > mine)
-        .take(LAST as usize)
-        .count();
-    u32::try_from(before).unwrap_or(LAST)
+/// Those of `others` that come before `me` in the order of `address`; `first` comes before all.
+pub(super) fn ahead<'a, T>(
+    address: IpAddr,
+    me: &'a str,
+    first: Option<&'a str>,
+    others: impl Iterator<Item = (&'a str, T)>,
+) -> impl Iterator<Item = (&'a str, T)> {
+    let score = move |node: &str| (first == Some(node), score(address, node));
+    let mine = (score(me), me);
+    others.filter(move |(other, _)| *other != me && (score(other), *other) > mine).take(LAST)
 }
 
 fn score(address: IpAddr, node: &str) -> u64 {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use gateherald_model::leases::{ENDED_KEPT, Ended, EndedBy, Holder, Key, Record, Session, Version};
 
 use super::hand::Hand;
+use super::knowledge::SessionSeen;
 use super::observe::FlightKind;
 use super::session::Predecessor;
 use super::time::Now;
@@ -54,6 +55,10 @@ impl Claims {
             let seen = self.leases.claims.get(address)?;
             let (node, session) = match (seen.claim().map(|claim| &claim.holder), &seen.last) {
                 (Some(Holder::Session { node, session }), _) => (node, session),
+                (Some(Holder::OtherFormat { node }), _) => {
+                    let alive = self.leases.sessions.get(node).is_some_and(SessionSeen::of_other_format);
+                    return alive.then_some(node);
+                }
                 (None, Some(last)) => (&last.node, &last.session),
                 _ => return None,
             };
@@ -64,7 +69,7 @@ impl Claims {
             self.gone_nodes().filter(|(_, session)| session.id.is_some()).map(|(node, _)| node.clone()),
         );
         let own = self.leases.sessions.get(&self.config.node);
-        match own.and_then(super::knowledge::SessionSeen::id) {
+        match own.and_then(SessionSeen::id) {
             Some(id) if id == self.own.id => _ = nodes.remove(&self.config.node),
             Some(_) if self.own.predecessor(own, &self.me) == Predecessor::Unknown => {
                 nodes.insert(self.config.node.clone());
@@ -96,7 +101,8 @@ impl Claims {
         ended.push(Ended { id, by: EndedBy::Observer });
         let surplus = ended.len().saturating_sub(ENDED_KEPT);
         let ended = ended.split_off(surplus);
-        let record = Record::Session(Session { id: None, ended, nonce: (self.ids)(), ..session });
+        let nonce = (self.ids)();
+        let record = Record::Session(Session { id: None, other_format: false, ended, nonce, ..session });
         let write = self.flight(FlightKind::EndOther, Some(record.clone()));
         self.writes.push((write, Write::Replace(version, record)));
     }
@@ -125,7 +131,9 @@ impl Claims {
 
     fn named_by_a_claim(&self, gone: &str) -> bool {
         let holders = self.leases.claims.values().filter_map(|seen| seen.claim()).map(|claim| &claim.holder);
-        holders.into_iter().any(|holder| matches!(holder, Holder::Session { node, .. } if node == gone))
+        holders.into_iter().any(
+            |holder| matches!(holder, Holder::Session { node, .. } | Holder::OtherFormat { node } if node == gone),
+        )
     }
 
     /// Writes the own session when it is new, told otherwise, needed fresh, or over.
@@ -177,14 +185,18 @@ impl Claims {
         let since_attempt = self.own.last_attempt.map(|at| now.at_most_since(at));
         let Some(since_attempt) = since_attempt else { return Some(Duration::ZERO) };
         let period = self.config.renew_period;
-        if self.hands.values().any(Hand::titled) || !self.taking.is_empty() || self.judging {
+        let needed = self.judging || !self.queue.is_empty() || !self.bids.is_empty() || self.holding.any();
+        if needed || self.hands.values().any(Hand::titled) {
             let waiting = self.own.echo_pending();
-            let paced = self.fresh(now) || waiting;
+            let paced = (self.fresh(now) && !self.own.hurry) || waiting;
             return Some(if paced { period.saturating_sub(since_attempt) } else { Duration::ZERO });
         }
         let record = self.leases.sessions.get(&self.config.node).and_then(|seen| seen.record.as_ref());
         let told = record.is_some_and(|(_, session)| {
-            session.policies == self.notes.policies && session.links == self.notes.links
+            session.id.as_ref() == Some(&self.own.id)
+                && session.policies == self.notes.policies
+                && session.links == self.notes.links
+                && session.bids == self.told_bids()
         });
         (!told).then(|| REDESCRIBE.saturating_sub(since_attempt))
     }
@@ -223,7 +235,12 @@ impl Claims {
         let nonce = (self.ids)();
         let seen = self.leases.sessions.get(&self.config.node);
         let version = seen.and_then(|seen| seen.record.as_ref()).map(|(version, _)| version.clone());
-        let session = self.own.record(seen, (&self.config, &self.me, &self.notes), nonce, shutting_down);
+        let bids = if shutting_down { BTreeSet::new() } else { self.told_bids() };
+        let what = (&self.config, &self.me, &self.notes);
+        // Whoever has not made sure that its predecessor is silent cannot promise that its successor need not.
+        let unproven = self.hands.values().any(Hand::may_be_unproven);
+        let end = if unproven { EndedBy::Lapse } else { EndedBy::Shutdown };
+        let session = self.own.record(seen, what, nonce, bids, shutting_down.then_some(end));
         (Record::Session(session), version)
     }
 }

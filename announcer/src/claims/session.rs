@@ -2,13 +2,14 @@
 //! The own session: its id, its freshness (rules 2 and 3), and what its next write says.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use gateherald_model::leases::{ENDED_KEPT, Ended, EndedBy, LinkNote, Session};
 
 use super::knowledge::SessionSeen;
 use super::time::{Deadline, Now};
-use super::{Config, Incarnation, WriteId};
+use super::{Answer, Config, Incarnation, WriteId};
 
 /// What the session Lease tells others of this node beside its id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,6 +45,9 @@ impl LapseReason {
     }
 }
 
+/// A process that outlives so many sessions of its own knows the older ones by their Leases alone.
+const FORMER_KEPT: usize = 64;
+
 /// Who stands in the way of the first write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Predecessor {
@@ -69,6 +73,12 @@ pub(super) struct OwnSession {
     pub(super) id: String,
     /// Ids that this process had, and that its Lease may name.
     past: Vec<String>,
+    /// Ids that this process had, newest last.
+    former: Vec<String>,
+    /// Attempts that got no answer since the newest one that did.
+    unanswered: u32,
+    /// Somebody else wrote the own Lease since the newest good renewal.
+    conflicted: bool,
     /// The start of the newest renewal that counts.
     fresh_since: Option<Now>,
     unechoed: Vec<Unechoed>,
@@ -81,6 +91,8 @@ pub(super) struct OwnSession {
     pub(super) hold_until: Option<Duration>,
     /// When the last new watch was asked for because an echo was missing.
     asked_watch: Option<Now>,
+    /// The next renewal is wanted early.
+    pub(super) hurry: bool,
 }
 
 impl OwnSession {
@@ -88,6 +100,9 @@ impl OwnSession {
         Self {
             id,
             past: Vec::new(),
+            former: Vec::new(),
+            unanswered: 0,
+            conflicted: false,
             fresh_since: None,
             unechoed: Vec::new(),
             written: false,
@@ -95,6 +110,7 @@ impl OwnSession {
             last_attempt: None,
             hold_until: None,
             asked_watch: None,
+            hurry: false,
         }
     }
 
@@ -121,6 +137,9 @@ impl OwnSession {
     /// Rule 3: goes on under another id.
     pub(super) fn lapse(&mut self, id: String) {
         let old = std::mem::replace(&mut self.id, id);
+        self.former.push(old.clone());
+        let surplus = self.former.len().saturating_sub(FORMER_KEPT);
+        self.former.drain(..surplus);
         if std::mem::take(&mut self.written) {
             self.past.push(old);
         }
@@ -132,12 +151,13 @@ impl OwnSession {
     pub(super) fn sent(&mut self, id: WriteId, now: Now) {
         self.written = true;
         self.in_flight = Some(id);
+        self.hurry = false;
         self.last_attempt = Some(now);
     }
 
     /// A renewal under the current id was answered 200.
     pub(super) fn answered(&mut self, start: Now, revision: u64, now: Now) {
-        self.hold_until = None;
+        self.unanswered = 0;
         self.unechoed.push(Unechoed { start, revision, answered: now });
     }
 
@@ -150,6 +170,7 @@ impl OwnSession {
         if grows {
             self.fresh_since = newest;
             self.asked_watch = None;
+            self.conflicted = false;
         }
         grows
     }
@@ -171,9 +192,30 @@ impl OwnSession {
         Ok(true)
     }
 
+    /// A renewal was answered, but not by being written.
+    pub(super) fn not_written(&mut self, answer: &Answer) {
+        self.unanswered = self.unanswered.saturating_add(1);
+        self.conflicted |= *answer == Answer::Conflict;
+    }
+
+    /// How many attempts in a row have failed.
+    pub(super) fn failures(&self) -> u32 {
+        self.unanswered
+    }
+
+    /// Whether whatever was written since the newest good renewal failed, and nobody else is known to have written.
+    pub(super) fn api_away(&self) -> bool {
+        self.unanswered > 0 && !self.conflicted && self.unechoed.is_empty()
+    }
+
+    /// The next renewal need not wait for its turn: somebody waits for it to come back.
+    pub(super) fn confirm(&mut self) {
+        self.hurry = true;
+    }
+
     /// Whether this id is, or was, this process's own.
     pub(super) fn is_mine(&self, id: &str) -> bool {
-        self.id == id || self.past.iter().any(|past| past == id)
+        self.id == id || self.former.iter().any(|former| former == id)
     }
 
     /// The own session Lease was seen to list these ids as ended: those need not be told again.
@@ -200,7 +242,8 @@ impl OwnSession {
         seen: Option<&SessionSeen>,
         (config, me, notes): (&Config, &Incarnation, &NodeNotes),
         nonce: String,
-        shutting_down: bool,
+        bids: BTreeSet<IpAddr>,
+        shutting_down: Option<EndedBy>,
     ) -> Session {
         let known = seen.and_then(|seen| seen.record.as_ref()).map(|(_, session)| session);
         let mut ended = known.map(|session| session.ended.clone()).unwrap_or_default();
@@ -216,18 +259,20 @@ impl OwnSession {
         for past in &self.past {
             end(past, EndedBy::Lapse);
         }
-        if shutting_down {
-            end(&self.id, EndedBy::Shutdown);
+        if let Some(by) = shutting_down {
+            end(&self.id, by);
         }
         let surplus = ended.len().saturating_sub(ENDED_KEPT);
         Session {
             node: config.node.clone(),
-            id: (!shutting_down).then(|| self.id.clone()),
+            id: shutting_down.is_none().then(|| self.id.clone()),
             ended: ended.split_off(surplus),
             duration_seconds: config.duration_seconds,
             nonce,
             policies: notes.policies.clone(),
             links: notes.links.clone(),
+            bids,
+            other_format: false,
             boot_id: me.boot_id.clone(),
             network_namespace: me.network_namespace,
         }

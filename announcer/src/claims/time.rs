@@ -55,6 +55,11 @@ impl Deadline {
         self.start
     }
 
+    /// How long the right has been over; zero while it lasts.
+    pub fn over_for(&self, now: Now) -> Duration {
+        now.at_most_since(self.start).saturating_sub(self.length)
+    }
+
     /// Whether the right is over.
     pub fn passed(&self, now: Now) -> bool {
         now.at_most_since(self.start) >= self.length

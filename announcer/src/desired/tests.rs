@@ -36,6 +36,7 @@ fn service(addresses: &[&str]) -> Seen {
             .map(|a| AddressEntry::Address(ip(a), AddressSource::LoadBalancer))
             .collect(),
         opted_out: false,
+        preferred_node: None,
     };
     Seen::Services(Change::Set(key, view))
 }
@@ -205,4 +206,43 @@ fn both_families_are_wanted() {
     let (plan, _) = desires.plan(ms(0));
     assert_eq!(wanted(&plan), [ip(VIP), ip("fd00:99::128")]);
     assert_eq!(plan.reach.len(), 2);
+}
+
+#[test]
+fn a_node_that_is_taken_out_answers_on_while_it_hands_over_and_for_no_longer() {
+    let mut desires = complete();
+    desires.plan(ms(0));
+    let labels = BTreeMap::from([(gateherald_model::service::ANNOUNCE.to_owned(), "false".to_owned())]);
+    let out = NodeView { name: "worker-1".to_owned(), labels, ..NodeView::default() };
+    desires.see(Seen::Nodes(Change::Set("worker-1".to_owned(), out)));
+    let (plan, _) = desires.plan(ms(1000));
+    assert!(plan.wants[&ip(VIP)].leaving && plan.outlook.evaluation.desired.is_empty());
+    assert_eq!(plan.reach[&ip(VIP)], BTreeSet::from([2]));
+    assert_eq!(desires.next_deadline(), Some(ms(6000)));
+    // What leaves its Service meanwhile is silent like anything that does.
+    desires.see(service(&[]));
+    let (gone, _) = desires.plan(ms(5999));
+    assert!(answered(&gone).is_empty() && wanted(&gone).is_empty());
+    desires.see(service(&[VIP]));
+    assert!(wanted(&desires.plan(ms(6000)).0).is_empty(), "it is not taken up again");
+    desires.see(node());
+    let (plan, _) = desires.plan(ms(6001));
+    assert!(!plan.wants[&ip(VIP)].leaving);
+    let labels = BTreeMap::from([(gateherald_model::service::ANNOUNCE.to_owned(), "false".to_owned())]);
+    let out = NodeView { name: "worker-1".to_owned(), labels, ..NodeView::default() };
+    desires.see(Seen::Nodes(Change::Set("worker-1".to_owned(), out)));
+    assert_eq!(answered(&desires.plan(ms(7000)).0), [ip(VIP)]);
+    assert_eq!(answered(&desires.plan(ms(11_999)).0), [ip(VIP)]);
+    let (plan, _) = desires.plan(ms(12_000));
+    assert!(wanted(&plan).is_empty() && answered(&plan).is_empty());
+}
+
+#[test]
+fn a_services_preferred_node_is_wanted_with_its_addresses() {
+    let mut desires = complete();
+    let Seen::Services(Change::Set(key, view)) = service(&[VIP]) else { panic!("a Service") };
+    let view = ServiceView { preferred_node: Some("worker-2".to_owned()), ..view };
+    desires.see(Seen::Services(Change::Set(key, view)));
+    let (plan, _) = desires.plan(ms(0));
+    assert_eq!(plan.wants[&ip(VIP)].preferred_node.as_deref(), Some("worker-2"));
 }

@@ -20,7 +20,13 @@ use tokio::sync::{
 };
 
 use super::{clock, packet::OpenError};
-use crate::{claims::Rights, desired::Reach, metrics::Metrics, responder::Protocol, standoff::Contests};
+use crate::{
+    claims::{Heard, Rights},
+    desired::Reach,
+    metrics::Metrics,
+    responder::Protocol,
+    standoff::Contests,
+};
 use bell::Bell;
 use station::Station;
 
@@ -32,6 +38,9 @@ mod station;
 
 /// Messages under way; who sends more waits.
 const BACKLOG: usize = 8;
+
+/// Things heard that the claims have not taken in: as many as addresses may change hands at once.
+const HEARD: usize = 4096;
 
 /// What the thread is told.
 enum Message {
@@ -121,6 +130,8 @@ pub struct Answering<F> {
     pub speaker: Speaker,
     /// The addresses that other hosts use.
     pub contests: watch::Receiver<Arc<Contests>>,
+    /// What bears on ownership.
+    pub heard: mpsc::Receiver<Heard>,
     /// Ends with the thread: with `Ok` once every [`Speaker`] is dropped. It also wakes the thread for new reach and links,
     /// so it must be polled.
     pub end: F,
@@ -135,9 +146,10 @@ pub fn start(
     let (messages, inbox) = mpsc::channel(BACKLOG);
     let (ended, end) = oneshot::channel();
     let (contests_out, contests) = watch::channel(Arc::default());
+    let (heard_out, heard) = mpsc::channel(HEARD);
     let bell = Arc::new(Bell::new().map_err(AnsweringError::Start)?);
     let waking = wake(reach.clone(), links.clone(), Arc::clone(&bell));
-    let station = Station::new(metrics, contests_out);
+    let station = Station::new(metrics, contests_out, heard_out);
     let thread = Thread { inbox, bell: Arc::clone(&bell), reach, links, station };
     thread::Builder::new()
         .name("answering".to_owned())
@@ -155,6 +167,7 @@ pub fn start(
     Ok(Answering {
         speaker: Speaker { line: Arc::new(Line { messages: Some(messages), bell }) },
         contests,
+        heard,
         end,
     })
 }

@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{
     clock,
-    follow::{ATTEMPT, News, Subject, follow},
+    follow::{ATTEMPT, News, Span, Subject, follow},
     objects::Told,
 };
 use crate::{
@@ -63,7 +63,13 @@ pub async fn look_out(mut lookout: Lookout, shutdown: Shutdown) {
 /// Ends only when nobody listens any more.
 async fn observe(lookout: &Lookout) {
     let api = Api::<Lease>::namespaced(lookout.client.clone(), &lookout.namespace);
-    let subject = Subject { api, name: "leases.coordination.k8s.io", only: None, pauses: Backoff::default() };
+    let subject = Subject {
+        api,
+        name: "leases.coordination.k8s.io",
+        only: None,
+        pauses: Backoff::default(),
+        span: Span::short(),
+    };
     let mut leases: BoxStream<'static, News<Lease>> = follow(subject, None);
     let mut state = State { signs: Signs::default(), unreadable: None, trouble: Trouble::new("cilium") };
     let mut config_in = Duration::ZERO;

@@ -25,7 +25,7 @@ use kube::{
 };
 use tokio::time::timeout;
 
-use super::follow::{self, Subject, follow};
+use super::follow::{self, Span, Subject, follow};
 use crate::claims::{Answer, LeaseEvent, Write};
 
 /// While nothing is seen nobody answers, so the watch is tried again soon: after 50 ms at first,
@@ -53,6 +53,7 @@ pub struct Outcome {
 
 /// News of the watch.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "one is under way at a time, and nearly all are events")]
 pub enum News {
     /// For the rules.
     Event(LeaseEvent),
@@ -96,6 +97,7 @@ impl LeaseClient {
             name: "leases.coordination.k8s.io",
             only: None,
             pauses: Backoff::between(FIRST_PAUSE, LONGEST_PAUSE),
+            span: Span::long(),
         };
         translate(follow(subject, version)).boxed()
     }

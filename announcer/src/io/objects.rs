@@ -19,7 +19,7 @@ use k8s_openapi::api::core::v1::{Node, Service};
 use kube::{Api, Client, ResourceExt, core::DeserializeGuard};
 use tokio::sync::mpsc;
 
-use super::follow::{Followed, News, Subject, follow};
+use super::follow::{Followed, News, Span, Subject, follow};
 use crate::desired::{Change, Seen};
 
 /// After so many 404s in a row a CRD is gone, and its objects with it; a single one may be an API server that starts.
@@ -169,7 +169,7 @@ fn seen(kind: PolicyKind, change: Change<PolicyId, L2AnnouncementPolicySpec>) ->
 }
 
 fn subject<K>(api: Api<K>, name: &'static str) -> Subject<K> {
-    Subject { api, name, only: None, pauses: Backoff::default() }
+    Subject { api, name, only: None, pauses: Backoff::default(), span: Span::short() }
 }
 
 /// The next news; none when the process stops.

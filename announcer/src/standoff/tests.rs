@@ -24,6 +24,7 @@ fn rights(renewed: Now, titles: &[IpAddr]) -> Rights {
     Rights {
         deadline: Some(Deadline::after(renewed, Duration::from_secs(4))),
         titles: Arc::new(titles.iter().copied().collect::<BTreeSet<_>>()),
+        ..Rights::default()
     }
 }
 

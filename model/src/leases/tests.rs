@@ -14,6 +14,7 @@ fn session() -> Session {
     Session {
         node: "node_a.example".into(),
         id: Some("5f_c0".into()),
+        other_format: false,
         ended: vec![
             Ended { id: "a1".into(), by: EndedBy::Lapse },
             Ended { id: "a2".into(), by: EndedBy::Shutdown },
@@ -22,6 +23,7 @@ fn session() -> Session {
         nonce: "n1".into(),
         policies: set(["mdhlabs-layer2-policy"]),
         links: vec![LinkNote { name: "ens18".into(), mac: "02:00:00:00:00:01".into(), up: true }],
+        bids: ["192.168.99.130".parse().unwrap(), "fd00::c".parse().unwrap()].into(),
         boot_id: "b".into(),
         network_namespace: 4_026_531_840,
     }
@@ -36,6 +38,7 @@ fn claim(holder: Holder) -> Claim {
         nonce: "n2".into(),
         services: set(["prod/cilium-gateway-cd-arp-gw"]),
         interfaces: set(["ens18"]),
+        unproven: false,
         touched: false,
     }
 }
@@ -52,7 +55,16 @@ fn what_is_written_is_read_back() {
         Record::Session(session()),
         Record::Session(Session { id: None, ..session() }),
         Record::Claim(claim(Holder::Session { node: node(), session: "s".into() })),
-        Record::Claim(claim(Holder::Released { node: node(), session: "s".into() })),
+        Record::Claim(Claim {
+            unproven: true,
+            ..claim(Holder::Session { node: node(), session: "s".into() })
+        }),
+        Record::Claim(claim(Holder::Released { node: node(), session: "s".into(), favours: None })),
+        Record::Claim(claim(Holder::Released {
+            node: node(),
+            session: "s".into(),
+            favours: Some("b".into()),
+        })),
         Record::Claim(Claim {
             address: "fd00::c".parse().unwrap(),
             ..claim(Holder::Session { node: node(), session: "s".into() })
@@ -102,29 +114,41 @@ fn an_emptied_claim_is_a_strangers_unless_its_holder_left_the_marker() {
     assert_eq!(read.holder, Holder::Stranger);
 }
 
+/// What every format keeps to: see the module.
 #[test]
-fn an_unknown_format_is_a_strangers() {
-    for record in [
-        Record::Session(session()),
-        Record::Claim(claim(Holder::Session { node: "a".into(), session: "s".into() })),
-    ] {
+fn of_another_format_only_the_spec_is_read() {
+    let held = Holder::Session { node: "a".into(), session: "s".into() };
+    let released = Holder::Released { node: "a".into(), session: "s".into(), favours: None };
+    let of_format_2 = |record: &Record| {
         let version = Version { uid: "u".into(), resource_version: 1 };
-        let mut lease = write(&record, "ns", None, Some(&version), Timestamp::UNIX_EPOCH);
+        let mut lease = write(record, "ns", None, Some(&version), Timestamp::UNIX_EPOCH);
         lease.metadata.annotations.as_mut().unwrap().insert(FORMAT_KEY.into(), "2".into());
-        match read(&lease).unwrap().1 {
-            Record::Session(read) => assert!(read.id.is_none() && read.ended.is_empty(), "{read:?}"),
-            Record::Claim(read) => assert_eq!(read.holder, Holder::Stranger),
-        }
+        read(&lease).unwrap().1
+    };
+    let sessions = [(Some("5f_c0".to_owned()), Some("node_a.example_5f_c0".to_owned())), (None, None)];
+    for (id, opaque) in sessions {
+        let Record::Session(read) = of_format_2(&Record::Session(Session { id, ..session() })) else {
+            panic!("a session")
+        };
+        let node = "node_a.example".into();
+        let known =
+            Session { node, id: opaque, other_format: true, duration_seconds: 4, ..Session::default() };
+        assert_eq!(read, known);
+    }
+    for (holder, expected) in [(held, Holder::OtherFormat { node: "a".into() }), (released, Holder::Stranger)]
+    {
+        let Record::Claim(read) = of_format_2(&Record::Claim(claim(holder))) else { panic!("a claim") };
+        assert_eq!((read.holder, read.transitions, read.duration_seconds), (expected, 7, 4));
     }
 }
 
 #[test]
-fn a_session_whose_node_annotation_is_gone_is_a_strangers() {
+fn a_session_whose_node_annotation_is_gone_is_of_another_format() {
     let version = Version { uid: "u".into(), resource_version: 1 };
     let mut lease = write(&Record::Session(session()), "ns", None, Some(&version), Timestamp::UNIX_EPOCH);
     lease.metadata.annotations.as_mut().unwrap().remove(NODE_KEY);
     let Record::Session(read) = read(&lease).unwrap().1 else { panic!("a session") };
-    assert_eq!((read.node.as_str(), read.id), ("node_a.example", None));
+    assert_eq!((read.node.as_str(), read.other_format), ("node_a.example", true));
 }
 
 #[test]

@@ -2,7 +2,9 @@
 use super::*;
 
 fn config(duration_seconds: u32, millis: u64) -> Config {
-    Config { node: "n".into(), duration_seconds, renew_period: Duration::from_millis(millis) }
+    let renew_period = Duration::from_millis(millis);
+    let (on_outage, rebalance) = (OnOutage::Hold, Rebalance::Off);
+    Config { node: "n".into(), duration_seconds, renew_period, on_outage, rebalance }
 }
 
 #[test]

@@ -11,13 +11,16 @@ use std::{
 use gateherald_model::leases::{Claim, Ended, EndedBy, Holder, Record, Session, Version};
 
 use crate::claims::{
-    Action, Answer, Claims, Config, Incarnation, LeaseEvent, NodeNotes, Rights, Want, Write, WriteId,
-    time::Now,
+    Action, Answer, Claims, Config, Incarnation, LeaseEvent, NodeNotes, Notice, OnOutage, Rebalance, Rights,
+    Want, Write, WriteId, time::Now,
 };
 
 const D: Duration = Duration::from_secs(4);
 /// D less the margin of a tenth.
 const FRESH: Duration = Duration::from_millis(3_600);
+
+mod moves;
+mod outage;
 
 /// A process on node `me`, its API server played by the test.
 struct Led {
@@ -26,6 +29,7 @@ struct Led {
     revision: u64,
     writes: Vec<(WriteId, Write)>,
     order: Vec<&'static str>,
+    told: Vec<Notice>,
 }
 
 fn vip() -> IpAddr {
@@ -52,8 +56,18 @@ fn claim(holder: Holder, touched: bool) -> Record {
         nonce: "n".into(),
         services: ["ns/s".to_owned()].into(),
         interfaces: BTreeSet::default(),
+        unproven: false,
         touched,
     })
+}
+
+fn want() -> Want {
+    Want {
+        policies: ["p".to_owned()].into(),
+        services: ["ns/s".to_owned()].into(),
+        interfaces: ["ens18".to_owned()].into(),
+        ..Want::default()
+    }
 }
 
 fn held(node: &str, session: &str) -> Holder {
@@ -63,7 +77,17 @@ fn held(node: &str, session: &str) -> Holder {
 impl Led {
     /// The process has listed these Leases and wants the address.
     fn new(leases: Vec<Record>) -> Self {
-        let config = Config { node: "me".into(), duration_seconds: 4, renew_period: Duration::from_secs(1) };
+        Self::with(leases, OnOutage::Fence, Rebalance::Off)
+    }
+
+    fn with(leases: Vec<Record>, on_outage: OnOutage, rebalance: Rebalance) -> Self {
+        let config = Config {
+            node: "me".into(),
+            duration_seconds: 4,
+            renew_period: Duration::from_secs(1),
+            on_outage,
+            rebalance,
+        };
         let mut n = 0;
         let ids = move || {
             n += 1;
@@ -71,11 +95,7 @@ impl Led {
         };
         let mut claims = Claims::new(config, Incarnation::default(), Box::new(ids));
         claims.describe(NodeNotes { policies: ["p".to_owned()].into(), links: Vec::new() });
-        let want = Want {
-            policies: ["p".to_owned()].into(),
-            services: ["ns/s".to_owned()].into(),
-            ..Want::default()
-        };
+        let want = want();
         claims.want([(vip(), want)].into());
         let mut led = Self {
             claims,
@@ -83,6 +103,7 @@ impl Led {
             revision: 0,
             writes: Vec::new(),
             order: Vec::new(),
+            told: Vec::new(),
         };
         led.poll();
         let leases: Vec<_> = leases.into_iter().map(|record| (led.version(), record)).collect();
@@ -108,6 +129,7 @@ impl Led {
                     self.writes.push((id, write));
                 }
                 Action::Publish(_) => self.order.push("publish"),
+                Action::Tell(notice) => self.told.push(notice),
                 _ => {}
             }
         }
@@ -163,8 +185,12 @@ impl Led {
 
     /// A process that owns the address, which a predecessor of another node gave up.
     fn owner() -> Self {
-        let mut led =
-            Self::new(vec![claim(Holder::Released { node: "n".into(), session: "s".into() }, false)]);
+        Self::owner_with(OnOutage::Fence)
+    }
+
+    fn owner_with(on_outage: OnOutage) -> Self {
+        let released = Holder::Released { node: "n".into(), session: "s".into(), favours: None };
+        let mut led = Self::with(vec![claim(released, false)], on_outage, Rebalance::Off);
         led.settle();
         assert!(led.answers());
         led
@@ -197,7 +223,10 @@ fn a_renewal_that_comes_back_before_its_answer_counts_once_it_is_answered() {
 
 #[test]
 fn nothing_is_claimed_while_not_fresh() {
-    let mut led = Led::new(vec![claim(Holder::Released { node: "n".into(), session: "s".into() }, false)]);
+    let mut led = Led::new(vec![claim(
+        Holder::Released { node: "n".into(), session: "s".into(), favours: None },
+        false,
+    )]);
     let (id, record) = led.sent(true).unwrap();
     let version = led.answer(id);
     led.pass(Duration::from_millis(500));
@@ -282,7 +311,7 @@ fn a_claim_of_an_ended_session_is_free_at_once() {
 /// A restored copy looks true to a process that has seen nothing else; who wrote it does not.
 #[test]
 fn what_a_stranger_wrote_is_waited_out() {
-    let released = Holder::Released { node: "n".into(), session: "s".into() };
+    let released = Holder::Released { node: "n".into(), session: "s".into(), favours: None };
     for holder in [held("n", "s"), released, Holder::Stranger] {
         let mut led = Led::new(vec![session("n", None, &["s"]), claim(holder.clone(), true)]);
         led.settle();
@@ -303,8 +332,7 @@ fn title_is_dead_before_its_release_is_sent_and_stays_dead() {
     led.poll();
     assert_eq!(led.order, ["publish", "write"]);
     let (id, _) = led.sent(false).unwrap();
-    let want = Want { services: ["ns/s".to_owned()].into(), ..Want::default() };
-    led.claims.want([(vip(), want)].into());
+    led.claims.want([(vip(), want())].into());
     led.claims.on_answer(id, Answer::Unknown, led.now());
     led.poll();
     assert!(!led.answers(), "nobody knows whether it was written, so it was");

@@ -7,66 +7,36 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use gateherald_model::leases::{Claim, Holder, Key, Record, Version};
+use gateherald_model::leases::{Claim, Holder, Key, Record, Session, Version};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::claims::time::Now;
 use crate::claims::{
-    Action, Answer, Claims, Config, Incarnation, LeaseEvent, NodeNotes, Want, Write, WriteId,
+    Action, Answer, Claims, Config, Cover, InForce, Incarnation, LeaseEvent, NodeNotes, OnOutage, Rebalance,
+    Want, Write, WriteId,
 };
+
+use lan::Frame;
+use mood::Mood;
+
+mod lan;
+mod mood;
+
+/// Events that a process takes in at once while nothing goes wrong, as the program does.
+const BATCH: usize = 256;
 
 /// What a world is made of.
 #[derive(Clone, Debug)]
 pub(super) struct Setup {
     pub(super) seed: u64,
     pub(super) nodes: usize,
-    pub(super) addresses: u8,
+    pub(super) addresses: u16,
     pub(super) faults: bool,
-}
-
-/// How often what goes wrong in one world. Worlds differ, some faults are absent from most: that finds more than every
-/// fault in every world.
-#[derive(Clone, Debug)]
-struct Mood {
-    pass: f64,
-    lose: f64,
-    toggle: f64,
-    break_watch: f64,
-    freeze: f64,
-    second: f64,
-    crash: f64,
-    stop: f64,
-    hand: f64,
-    /// The process whose watch lags, the one whose answers are late.
-    slow: usize,
-    late: usize,
-    /// How soon, from one round to the next, a late one comes.
-    soon: f64,
-}
-
-impl Mood {
-    fn new(setup: &Setup) -> Self {
-        let mut random = StdRng::seed_from_u64(setup.seed ^ 0xabcd);
-        let mut often = |base: f64| base * [0.0, 0.0, 1.0, 4.0][random.random_range(0..4)];
-        let (lose, toggle, break_watch) = (often(0.1), often(0.03), often(0.02));
-        let (freeze, second, crash) = (often(0.02), often(0.008), often(0.02));
-        let (stop, hand) = (often(0.01), often(0.06));
-        Self {
-            pass: [0.05, 0.12, 0.3][random.random_range(0..3)],
-            slow: random.random_range(0..setup.nodes + 2),
-            late: random.random_range(0..setup.nodes + 2),
-            soon: [0.05, 1.0][random.random_range(0..2)],
-            lose,
-            toggle,
-            break_watch,
-            freeze,
-            second,
-            crash,
-            stop,
-            hand,
-        }
-    }
+    pub(super) hold: bool,
+    pub(super) slow_balance: bool,
+    /// Milliseconds from one node's start to the next one's.
+    pub(super) stagger: u64,
 }
 
 /// One thing that happens.
@@ -98,6 +68,18 @@ pub(super) enum Act {
     Stop(usize),
     /// Process `.0` wants an address, or no longer.
     Toggle(usize, u8),
+    /// The node of process `.0` is emptied, or no longer.
+    Leave(usize),
+    /// The address is to be on the node of process `.0`, or on any.
+    Prefer(usize, u8),
+    /// One of the two links of process `.0` goes, or comes back.
+    Link(usize),
+    /// Process `.0` does not reach the API server, or does again.
+    Cut(usize, bool),
+    /// The API server is down, or up again.
+    Down(bool),
+    /// Process `.0` stops, and its node goes on with another D or another format.
+    Upgrade(usize),
     /// A person edits.
     Hand(Hand, usize),
 }
@@ -123,6 +105,7 @@ const HANDS: [Hand; 6] = [
 ];
 
 /// One announcer process.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fault or a wish of its own")]
 pub(super) struct Process {
     pub(super) node: String,
     pub(super) claims: Claims,
@@ -135,8 +118,22 @@ pub(super) struct Process {
     position: Option<usize>,
     /// Its next event is a list.
     lists: bool,
-    waiting: BTreeSet<WriteId>,
+    waiting: BTreeMap<WriteId, u64>,
     pub(super) wants: BTreeSet<IpAddr>,
+    pub(super) leaving: bool,
+    links: u8,
+    /// Cannot reach the API server.
+    cut: bool,
+    /// The version of the Leases' format that it writes and reads.
+    format: u8,
+    renew: u64,
+    /// The answering thread's part of it.
+    pub(super) force: InForce,
+    /// Frames that came while it stood still.
+    unread: Vec<Frame>,
+    announced: BTreeSet<IpAddr>,
+    /// It has heard something since it ran last.
+    stirred: bool,
 }
 
 struct Message {
@@ -145,12 +142,14 @@ struct Message {
     body: Body,
 }
 
+#[allow(clippy::large_enum_variant, reason = "a test's")]
 enum Body {
     Request(Write),
     Reply(Answer),
 }
 
-type Stored = (Version, Record);
+/// With the format of its writer.
+type Stored = (Version, Record, u8);
 
 /// The world.
 pub(super) struct World {
@@ -163,6 +162,10 @@ pub(super) struct World {
     net: Vec<Message>,
     pub(super) processes: Vec<Process>,
     ids: u64,
+    down: bool,
+    preferred: BTreeMap<IpAddr, String>,
+    /// How many processes a node has had, for rolling changes.
+    generations: BTreeMap<String, u32>,
     /// Writes that the API server has been sent.
     pub(super) requests: usize,
 }
@@ -177,12 +180,16 @@ impl World {
             net: Vec::new(),
             processes: Vec::new(),
             ids: 0,
+            down: false,
+            preferred: BTreeMap::new(),
+            generations: BTreeMap::new(),
             requests: 0,
             mood: Mood::new(&setup),
             setup,
         };
         for n in 0..world.setup.nodes {
             world.start(&format!("n{n}"), 1);
+            world.calm(world.setup.stagger, |_| {});
         }
         if world.setup.faults {
             // Most begin with everything owned.
@@ -191,8 +198,13 @@ impl World {
         world
     }
 
-    pub(super) fn address(n: u8) -> IpAddr {
-        IpAddr::V4(Ipv4Addr::new(192, 168, 99, 128 + n))
+    pub(super) fn address(n: u16) -> IpAddr {
+        let [high, low] = n.to_be_bytes();
+        IpAddr::V4(Ipv4Addr::new(10, 9, high, low))
+    }
+
+    pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        (0..self.setup.addresses).map(Self::address)
     }
 
     /// Starts a process; what differs between processes follows from the seed and their number.
@@ -201,9 +213,13 @@ impl World {
         let mut random = StdRng::seed_from_u64(self.setup.seed ^ (n as u64) << 40);
         let bound = !self.processes.iter().any(|p| p.alive && p.node == node && p.namespace == namespace);
         let me = Incarnation { boot_id: "boot".into(), network_namespace: namespace, socket_bound: bound };
-        let (duration_seconds, renew) = if random.random_bool(0.3) { (3, 900) } else { (2, 500) };
-        let config =
-            Config { node: node.into(), duration_seconds, renew_period: Duration::from_millis(renew) };
+        let generation = *self.generations.entry(node.to_owned()).or_default();
+        let (duration_seconds, renew) = self.mood.times(&mut random, generation);
+        let on_outage =
+            if self.setup.hold && random.random_bool(0.8) { OnOutage::Hold } else { OnOutage::Fence };
+        let rebalance = if self.setup.slow_balance { Rebalance::Slow } else { Rebalance::Off };
+        let renew_period = Duration::from_millis(renew);
+        let config = Config { node: node.into(), duration_seconds, renew_period, on_outage, rebalance };
         config.validate().unwrap();
         let mut next = 0;
         let ids = move || {
@@ -211,7 +227,7 @@ impl World {
             format!("p{n}.{next}")
         };
         let mut claims = Claims::new(config, me, Box::new(ids));
-        claims.describe(NodeNotes { policies: ["p".to_owned()].into(), links: Vec::new() });
+        claims.describe(NodeNotes { policies: ["p".to_owned()].into(), links: vec![lan::note(n)] });
         self.processes.push(Process {
             node: node.into(),
             claims,
@@ -221,20 +237,35 @@ impl World {
             drift: (random.random_range(-5_000..5_000), random.random_range(-5_000..5_000)),
             position: None,
             lists: false,
-            waiting: BTreeSet::new(),
+            waiting: BTreeMap::new(),
             wants: (0..self.setup.addresses).map(Self::address).collect(),
+            leaving: false,
+            links: 2,
+            cut: false,
+            format: self.mood.format(generation),
+            renew,
+            force: InForce::default(),
+            unread: Vec::new(),
+            announced: BTreeSet::new(),
+            stirred: false,
         });
         self.wish(n);
         self.run(n);
     }
 
     fn wish(&mut self, n: usize) {
-        let want = Want {
+        let process = &self.processes[n];
+        let want = |address: &IpAddr| Want {
             policies: ["p".to_owned()].into(),
             services: ["ns/s".to_owned()].into(),
-            ..Want::default()
+            interfaces: ["a", "b"][..usize::from(process.links)]
+                .iter()
+                .map(|&name| name.to_owned())
+                .collect(),
+            preferred_node: self.preferred.get(address).cloned(),
+            leaving: process.leaving,
         };
-        let wants = self.processes[n].wants.iter().map(|address| (*address, want.clone())).collect();
+        let wants = process.wants.iter().map(|address| (*address, want(address))).collect();
         self.processes[n].claims.want(wants);
     }
 
@@ -262,16 +293,27 @@ impl World {
             let process = &self.processes[*n];
             self.able(*n)
                 && process.wants.contains(&address)
-                && process.claims.rights().cover(address, self.clock(*n))
+                && matches!(process.force.cover(address, self.clock(*n)), Cover::Fresh(_) | Cover::Held)
         };
         (0..self.processes.len()).filter(may).collect()
     }
 
+    fn due(&self, n: usize) -> bool {
+        let process = &self.processes[n];
+        process.stirred || process.claims.next_deadline(self.clock(n)).is_some_and(|left| left.is_zero())
+    }
+
     fn run(&mut self, n: usize) {
         let now = self.clock(n);
+        self.processes[n].stirred = false;
         for action in self.processes[n].claims.poll(now) {
             match action {
-                Action::Tell(_) | Action::Publish(_) => {}
+                Action::Tell(_) => {}
+                Action::Publish(rights) => {
+                    let heard = self.processes[n].force.put(rights, now);
+                    self.hear(n, heard);
+                    self.turn(n);
+                }
                 Action::OpenWatch => {
                     let process = &mut self.processes[n];
                     process.lists |= process.position.is_none();
@@ -280,7 +322,8 @@ impl World {
                 Action::CloseWatch => self.processes[n].position = None,
                 Action::Write(id, write) => {
                     self.requests += 1;
-                    self.processes[n].waiting.insert(id);
+                    let sent = self.now;
+                    self.processes[n].waiting.insert(id, sent);
                     self.net.push(Message { from: n, id, body: Body::Request(write) });
                 }
                 Action::Finished => self.processes[n].alive = false,
@@ -288,27 +331,28 @@ impl World {
         }
     }
 
-    fn put(&mut self, key: Key, record: Option<Record>, uid: Option<String>) -> Option<Version> {
+    fn put(&mut self, key: Key, record: Option<(Record, u8)>, uid: Option<String>) -> Option<Version> {
         self.revision += 1;
         self.ids += 1;
         let uid = uid.unwrap_or_else(|| format!("u{}", self.ids));
-        let stored = record.map(|record| (Version { uid, resource_version: self.revision }, record));
+        let version = Version { uid, resource_version: self.revision };
+        let stored = record.map(|(record, format)| (version.clone(), record, format));
         match &stored {
             Some(stored) => self.store.insert(key.clone(), stored.clone()),
             None => self.store.remove(&key),
         };
-        let version = stored.as_ref().map(|(version, _)| version.clone());
+        let version = stored.is_some().then_some(version);
         self.log.push((self.revision, key, stored));
         version
     }
 
-    fn serve(&mut self, write: Write) -> Answer {
+    fn serve(&mut self, write: Write, format: u8) -> Answer {
         let (key, record, expected) = match write {
             Write::Create(record) => (record.key(), Some(record), None),
             Write::Replace(version, record) => (record.key(), Some(record), Some(version)),
             Write::Delete(version, key) => (key, None, Some(version)),
         };
-        let stored = self.store.get(&key).map(|(version, _)| version.clone());
+        let stored = self.store.get(&key).map(|(version, ..)| version.clone());
         // A PUT that names a uid never re-creates; one that names none does (seen on 1.36.3).
         let fits = match (&stored, &expected) {
             (None, Some(expected)) => expected.uid.is_empty(),
@@ -321,20 +365,49 @@ impl World {
             return Answer::Conflict;
         }
         let uid = stored.as_ref().map(|version| version.uid.clone());
-        match self.put(key, record, uid) {
+        match self.put(key, record.map(|record| (record, format)), uid) {
             Some(version) => Answer::Written(version),
             None => stored.map_or(Answer::Conflict, Answer::Written),
         }
     }
 
+    /// What a process reads that knows another format than the writer's: `gateherald_model::leases::read`, in short.
+    fn read((version, record, written): Stored, read: u8) -> (Version, Record) {
+        let record = match record {
+            _ if written == read => record,
+            Record::Session(Session { node, id, duration_seconds, .. }) => {
+                let id = id.map(|id| format!("{node}_{id}"));
+                Record::Session(Session {
+                    node,
+                    id,
+                    other_format: true,
+                    duration_seconds,
+                    ..Session::default()
+                })
+            }
+            Record::Claim(claim) => {
+                let holder = match claim.holder {
+                    Holder::Session { node, .. } | Holder::OtherFormat { node } => {
+                        Holder::OtherFormat { node }
+                    }
+                    Holder::Released { .. } | Holder::Stranger => Holder::Stranger,
+                };
+                Record::Claim(Claim { holder, unproven: false, ..claim })
+            }
+        };
+        (version, record)
+    }
+
     fn hand(&mut self, hand: Hand, which: usize) -> bool {
-        let claims: Vec<IpAddr> = (0..self.setup.addresses).map(Self::address).collect();
+        let claims: Vec<IpAddr> = self.addresses().collect();
         let key = Key::Claim(claims[which % claims.len()]);
         if hand == Hand::DeleteSession {
             let key = Key::Session(format!("n{}", which % self.setup.nodes));
             return self.store.contains_key(&key) && self.put(key, None, None).is_none();
         }
-        let Some((version, Record::Claim(claim))) = self.store.get(&key).cloned() else { return false };
+        let Some((version, Record::Claim(claim), format)) = self.store.get(&key).cloned() else {
+            return false;
+        };
         let edited = |holder| Claim { holder, nonce: "hand".into(), touched: true, ..claim.clone() };
         let session =
             |node: &str, session: &str| Holder::Session { node: node.into(), session: session.into() };
@@ -345,7 +418,7 @@ impl World {
             Hand::Empty => Some(edited(Holder::Stranger)),
             Hand::RestoreOlder => {
                 let older = self.log.iter().rev().find_map(|(_, k, stored)| match stored {
-                    Some((_, Record::Claim(old))) if *k == key => {
+                    Some((_, Record::Claim(old), _)) if *k == key => {
                         (old.holder != claim.holder).then(|| old.clone())
                     }
                     _ => None,
@@ -354,7 +427,7 @@ impl World {
                 Some(Claim { touched: true, ..older })
             }
         };
-        self.put(key, record.map(Record::Claim), Some(version.uid));
+        self.put(key, record.map(|claim| (Record::Claim(claim), format)), Some(version.uid));
         true
     }
 
@@ -368,22 +441,25 @@ impl World {
     /// Lets something happen; says whether it could.
     pub(super) fn step(&mut self, act: &Act) -> bool {
         match *act {
-            Act::Pass(millis) => self.now += millis,
+            Act::Pass(millis) => self.pass(millis),
             Act::Serve(from, n) => {
+                if self.down || self.processes.get(from).is_some_and(|p| p.cut) {
+                    return false;
+                }
                 let Some(at) = self.nth(from, n, Some(false)) else { return false };
                 let Message { id, body: Body::Request(write), .. } = self.net.remove(at) else {
                     return false;
                 };
-                let answer = self.serve(write);
+                let answer = self.serve(write, self.processes[from].format);
                 self.net.push(Message { from, id, body: Body::Reply(answer) });
             }
             Act::Deliver(to, n) => {
-                if !self.able(to) {
+                if !self.able(to) || self.down || self.processes[to].cut {
                     return false;
                 }
                 let Some(at) = self.nth(to, n, Some(true)) else { return false };
                 let Message { id, body: Body::Reply(answer), .. } = self.net.remove(at) else { return false };
-                if self.processes[to].waiting.remove(&id) {
+                if self.processes[to].waiting.remove(&id).is_some() {
                     let now = self.clock(to);
                     self.processes[to].claims.on_answer(id, answer, now);
                     self.run(to);
@@ -397,7 +473,7 @@ impl World {
                 if !self.able(from) {
                     return false;
                 }
-                let Some(id) = self.processes[from].waiting.iter().nth(n).copied() else { return false };
+                let Some(id) = self.processes[from].waiting.keys().nth(n).copied() else { return false };
                 self.processes[from].waiting.remove(&id);
                 let now = self.clock(from);
                 self.processes[from].claims.on_answer(id, Answer::Unknown, now);
@@ -406,8 +482,7 @@ impl World {
             Act::Watch(n, events) => return self.able(n) && self.watch(n, events),
             Act::Break(n, gap) => return self.able(n) && self.break_watch(n, gap),
             Act::Run(n) => {
-                let due = |p: &Process, now| p.claims.next_deadline(now).is_some_and(|left| left.is_zero());
-                if !self.able(n) || !due(&self.processes[n], self.clock(n)) {
+                if !self.able(n) || !self.due(n) {
                     return false;
                 }
                 self.run(n);
@@ -418,6 +493,10 @@ impl World {
                 }
                 self.processes[n].frozen_until = self.now + millis;
             }
+            Act::Leave(_) | Act::Prefer(..) | Act::Link(_) | Act::Cut(..) | Act::Down(_) => {
+                return self.circumstance(act);
+            }
+            Act::Upgrade(n) => return self.upgrade(n),
             Act::Crash(n) => {
                 if !self.processes.get(n).is_some_and(|p| p.alive) {
                     return false;
@@ -446,7 +525,7 @@ impl World {
                 if !self.able(n) {
                     return false;
                 }
-                let address = Self::address(address);
+                let address = Self::address(address.into());
                 let wants = &mut self.processes[n].wants;
                 if !wants.remove(&address) {
                     wants.insert(address);
@@ -459,7 +538,49 @@ impl World {
         true
     }
 
+    fn upgrade(&mut self, n: usize) -> bool {
+        if !self.able(n) {
+            return false;
+        }
+        *self.generations.entry(self.processes[n].node.clone()).or_default() += 1;
+        self.step(&Act::Stop(n))
+    }
+
+    /// What people and machines around the processes do.
+    fn circumstance(&mut self, act: &Act) -> bool {
+        let of = match *act {
+            Act::Down(down) => return std::mem::replace(&mut self.down, down) != down,
+            Act::Cut(n, _) | Act::Leave(n) | Act::Link(n) | Act::Prefer(n, _) => n,
+            _ => return false,
+        };
+        if self.processes.get(of).is_none_or(|p| !p.alive) {
+            return false;
+        }
+        let process = &mut self.processes[of];
+        match *act {
+            Act::Cut(_, cut) => return std::mem::replace(&mut process.cut, cut) != cut,
+            Act::Leave(_) => process.leaving = !process.leaving,
+            Act::Link(_) => process.links = 3 - process.links,
+            Act::Prefer(_, address) => {
+                let (address, node) = (Self::address(address.into()), process.node.clone());
+                if self.preferred.remove(&address).is_none() {
+                    self.preferred.insert(address, node);
+                }
+            }
+            _ => {}
+        }
+        for n in (0..self.processes.len()).filter(|n| self.able(*n)).collect::<Vec<_>>() {
+            self.wish(n);
+            self.run(n);
+        }
+        true
+    }
+
     fn watch(&mut self, n: usize, events: usize) -> bool {
+        if self.down || self.processes[n].cut {
+            return false;
+        }
+        let format = self.processes[n].format;
         let Some(position) = self.processes[n].position else { return false };
         let now = self.clock(n);
         if std::mem::take(&mut self.processes[n].lists) {
@@ -472,7 +593,7 @@ impl World {
                 };
             }
             let revision = self.log[..position].last().map_or(1, |(revision, ..)| *revision);
-            let leases = leases.into_values().collect();
+            let leases = leases.into_values().map(|stored| Self::read(stored, format)).collect();
             self.processes[n].claims.on_watch(LeaseEvent::Listed { leases, revision }, now);
             self.run(n);
             return true;
@@ -484,7 +605,10 @@ impl World {
         let events = self.log[position..upto].to_vec();
         for (revision, key, stored) in events {
             let event = match stored {
-                Some((version, record)) => LeaseEvent::Changed(version, record),
+                Some(stored) => {
+                    let (version, record) = Self::read(stored, format);
+                    LeaseEvent::Changed(version, record)
+                }
                 None => LeaseEvent::Gone(key, revision),
             };
             self.processes[n].claims.on_watch(event, now);
@@ -508,82 +632,56 @@ impl World {
         true
     }
 
-    /// Something that could happen now.
-    pub(super) fn choose(&self, random: &mut StdRng) -> Act {
-        if random.random_bool(self.mood.pass) {
-            return Act::Pass(*[1, 20, 60, 250, 700].get(random.random_range(0..5)).unwrap_or(&1));
-        }
-        let mut acts = Vec::new();
-        for n in (0..self.processes.len()).filter(|n| self.processes[*n].alive || self.setup.faults) {
-            self.messages(n, random, &mut acts);
-            if !self.able(n) {
-                continue;
-            }
-            if n != self.mood.slow || random.random_bool(0.1) {
-                let events = random.random_range(1..4);
-                acts.extend([Act::Watch(n, events), Act::Watch(n, 1), Act::Watch(n, 1)]);
-            }
-            acts.extend([Act::Run(n), Act::Run(n)]);
-            if self.setup.faults {
-                self.faults(n, random, &mut acts);
-            }
-        }
-        if acts.is_empty() { Act::Pass(1) } else { acts.swap_remove(random.random_range(0..acts.len())) }
-    }
-
-    fn messages(&self, n: usize, random: &mut StdRng, acts: &mut Vec<Act>) {
-        for (reply, make) in [(false, Act::Serve as fn(usize, usize) -> Act), (true, Act::Deliver)] {
-            let its = self.net.iter().filter(|m| m.from == n && matches!(m.body, Body::Reply(_)) == reply);
-            for (kth, message) in its.enumerate() {
-                // Every second message to or from one process is late.
-                let late = self.setup.faults && n == self.mood.late && message.id.0 % 2 == 1;
-                let weight = if late { usize::from(random.random_bool(self.mood.soon)) } else { 5 };
-                acts.extend((0..weight).map(|_| make(n, kth)));
-            }
-        }
-        if self.setup.faults && random.random_bool(self.mood.lose) {
-            acts.extend([Act::Lose(n, 0), Act::GiveUp(n, random.random_range(0..3))]);
-        }
-    }
-
-    fn faults(&self, n: usize, random: &mut StdRng, acts: &mut Vec<Act>) {
-        let mood = &self.mood;
-        let mut maybe = |probability: f64, act: Act| {
-            if random.random_bool(probability) {
-                acts.push(act);
-            }
-        };
-        maybe(
-            mood.toggle,
-            Act::Toggle(n, u8::try_from(self.now % u64::from(self.setup.addresses)).unwrap_or(0)),
-        );
-        maybe(mood.break_watch, Act::Break(n, self.now.is_multiple_of(2)));
-        maybe(mood.freeze, Act::Freeze(n, 300 + self.now % 4_000));
-        maybe(mood.second, Act::Second(n));
-        if self.processes.iter().filter(|p| p.alive).count() < self.setup.nodes + 3 {
-            maybe(mood.crash, Act::Crash(n));
-            maybe(mood.stop, Act::Stop(n));
-        }
-        let which = random.random_range(0..8);
-        if random.random_bool(mood.hand) {
-            acts.push(Act::Hand(HANDS[random.random_range(0..HANDS.len())], which));
-        }
-    }
-
     /// Two that may answer for one address, if there are such.
     pub(super) fn violation(&self) -> Option<(IpAddr, Vec<String>)> {
-        (0..self.setup.addresses).map(Self::address).find_map(|address| {
+        self.addresses().find_map(|address| {
             let who = self.answering(address);
             let name = |n: &usize| format!("process {n} on {}", self.processes[*n].node);
             (who.len() > 1).then(|| (address, who.iter().map(name).collect()))
         })
     }
 
+    /// As [`World::violation`], for worlds with many addresses: looks at what processes have, not at what there is.
+    pub(super) fn two_owners(&self) -> Option<IpAddr> {
+        let mut owned = BTreeSet::new();
+        for n in (0..self.processes.len()).filter(|n| self.able(*n)) {
+            let (force, now) = (&self.processes[n].force, self.clock(n));
+            let speaks =
+                |address: &IpAddr| matches!(force.cover(*address, now), Cover::Fresh(_) | Cover::Held);
+            let twice = force.listens_to().filter(speaks).find(|address| !owned.insert(*address));
+            if twice.is_some() {
+                return twice;
+            }
+        }
+        None
+    }
+
+    /// How many addresses each process answers for.
+    pub(super) fn shares(&self) -> Vec<usize> {
+        let count = |n: usize| {
+            let (force, now) = (&self.processes[n].force, self.clock(n));
+            let fresh = |address: &IpAddr| matches!(force.cover(*address, now), Cover::Fresh(_));
+            if self.able(n) { force.listens_to().filter(fresh).count() } else { 0 }
+        };
+        (0..self.processes.len()).map(count).collect()
+    }
+
+    /// How many addresses are answered for under a held right.
+    pub(super) fn held(&self) -> usize {
+        let held = |n: &usize| {
+            let (force, now) = (&self.processes[*n].force, self.clock(*n));
+            self.able(*n) && self.addresses().any(|address| force.cover(address, now) == Cover::Held)
+        };
+        (0..self.processes.len()).filter(held).count()
+    }
+
     /// Two announcers on one node are a fault too: only the youngest of each node goes on.
     pub(super) fn one_per_node(&mut self) {
+        self.down = false;
         let mut seen = BTreeSet::new();
         for process in self.processes.iter_mut().rev().filter(|p| p.alive) {
             process.alive = seen.insert(process.node.clone());
+            process.cut = false;
         }
     }
 
@@ -601,7 +699,7 @@ impl World {
                 self.processes[n].claims.next_deadline(self.clock(n)).map(|left| left.as_millis())
             });
             let left = next.min().and_then(|left| u64::try_from(left).ok()).unwrap_or(100);
-            self.now += left.clamp(1, 100);
+            self.pass(left.clamp(1, 100));
             check(self);
         }
     }
@@ -630,7 +728,7 @@ impl World {
             } else {
                 self.step(&Act::Lose(n, 0))
             };
-            acted |= self.step(&Act::Watch(n, 1));
+            acted |= self.step(&Act::Watch(n, BATCH));
             acted |= self.step(&Act::Run(n));
             let lost =
                 self.able(n) && self.nth(n, 0, None).is_none() && !self.processes[n].waiting.is_empty();

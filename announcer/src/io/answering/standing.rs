@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 use gateherald_wire::MacAddr;
 
 use crate::{
-    claims::{Rights, time::Now},
+    claims::{Cover, InForce, time::Now},
     desired::Reach,
     responder::{Ownership, Refusal, Right, Sender},
     standoff::Standoffs,
@@ -15,7 +15,7 @@ use crate::{
 /// The thread's copy of everything that others decide, and its own disputes.
 #[derive(Default)]
 pub(super) struct Standing {
-    pub(super) rights: Rights,
+    pub(super) force: InForce,
     pub(super) reach: Arc<Reach>,
     pub(super) own_macs: BTreeSet<MacAddr>,
     pub(super) peers: Arc<BTreeSet<MacAddr>>,
@@ -31,10 +31,16 @@ pub(super) struct Here<'a> {
 }
 
 impl Standing {
-    /// The addresses that an interface has to hear about: those with title, whoever else uses them.
+    /// The addresses that an interface has to hear about: those with title or held, whoever else uses them.
     pub(super) fn heard(&self, interface: u32) -> BTreeSet<IpAddr> {
-        let here = |address: &&IpAddr| self.reaches(**address, interface);
-        self.rights.titles.iter().filter(here).copied().collect()
+        self.force.listens_to().filter(|address| self.reaches(*address, interface)).collect()
+    }
+
+    /// Whether the address may be announced, if it may be spoken for.
+    pub(super) fn announces(&self, address: IpAddr) -> bool {
+        self.force.rights().titles.contains(&address)
+            && !self.force.probes(address)
+            && self.standoffs.refusal(address).is_none()
     }
 
     /// Whether the address may be spoken for on the interface, if it may be at all.
@@ -45,8 +51,8 @@ impl Standing {
 
 impl Ownership for Here<'_> {
     fn may_answer(&self, address: IpAddr) -> Result<Right, Refusal> {
-        let Standing { rights, reach, standoffs, .. } = self.standing;
-        let titled = || rights.titles.contains(&address);
+        let Standing { force, reach, standoffs, .. } = self.standing;
+        let titled = || force.rights().titles.contains(&address);
         let Some(interfaces) = reach.get(&address) else {
             return Err(if titled() { Refusal::NotDesired } else { Refusal::NotOurs });
         };
@@ -54,10 +60,15 @@ impl Ownership for Here<'_> {
             Err(Refusal::OtherInterface)
         } else if !self.up {
             Err(Refusal::LinkDown)
-        } else if !rights.cover(address, self.now) {
-            Err(if titled() { Refusal::NotFresh } else { Refusal::NotOwner })
         } else {
-            standoffs.refusal(address).map_or(Ok(Right::Fresh), Err)
+            let right = match force.cover(address, self.now) {
+                Cover::Fresh(_) => Ok(Right::Fresh),
+                Cover::Held => Ok(Right::Held),
+                Cover::Probing if titled() => Err(Refusal::Probing),
+                Cover::Probing => Err(Refusal::Resuming),
+                Cover::None => Err(if titled() { Refusal::NotFresh } else { Refusal::NotOwner }),
+            };
+            right.and_then(|right| standoffs.refusal(address).map_or(Ok(right), Err))
         }
     }
 

@@ -11,14 +11,14 @@ use std::{
 
 use gateherald_model::interfaces::Link;
 use gateherald_wire::{ArpFrame, MacAddr, NdpFrame, NeighborFrame};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::{
     port::{Port, nic},
     standing::{Here, Standing},
 };
 use crate::{
-    claims::{Rights, time::Now},
+    claims::{Heard, Rights, time::Now},
     desired::Reach,
     io::{clock, packet::OpenError},
     metrics::{ForStep, Metrics},
@@ -39,17 +39,24 @@ pub(super) struct Station {
     links: Arc<[Link]>,
     metrics: Metrics,
     contests: watch::Sender<Arc<Contests>>,
+    /// To the claims. What does not fit into it is lost: this thread has acted on it already.
+    heard: mpsc::Sender<Heard>,
     buffer: Box<[u8; FRAME]>,
 }
 
 impl Station {
-    pub(super) fn new(metrics: Metrics, contests: watch::Sender<Arc<Contests>>) -> Self {
+    pub(super) fn new(
+        metrics: Metrics,
+        contests: watch::Sender<Arc<Contests>>,
+        heard: mpsc::Sender<Heard>,
+    ) -> Self {
         Self {
             ports: BTreeMap::new(),
             standing: Standing::default(),
             links: Arc::default(),
             metrics,
             contests,
+            heard,
             buffer: Box::new([0; FRAME]),
         }
     }
@@ -61,9 +68,11 @@ impl Station {
 
     /// From here on frames are judged by these rights.
     pub(super) fn set_rights(&mut self, rights: Rights, now: Now) -> Result<(), OpenError> {
-        let same = rights.titles == self.standing.rights.titles;
-        self.standing.rights = rights;
-        let steps = self.standing.standoffs.confirm(&self.standing.rights, now);
+        let old = self.standing.force.rights();
+        let same = rights.titles == old.titles && rights.held == old.held;
+        let gap = self.standing.force.put(rights, now);
+        self.report(gap);
+        let steps = self.standing.standoffs.confirm(self.standing.force.rights(), now);
         let stepped = self.step(&steps, now);
         if same && !stepped { Ok(()) } else { self.carry(now) }
     }
@@ -88,8 +97,10 @@ impl Station {
 
     /// What the passing of time asks for: disputes go on, filters are attached, addresses announced.
     pub(super) fn turn(&mut self, now: Now) -> Result<(), OpenError> {
+        let gap = self.standing.force.ran(now);
+        self.report(gap);
         if self.standing.standoffs.next_deadline().is_some_and(|at| at <= now.raw) {
-            let titles = Arc::clone(&self.standing.rights.titles);
+            let titles = Arc::clone(&self.standing.force.rights().titles);
             let steps = self.standing.standoffs.due(now, |address| titles.contains(&address));
             self.step(&steps, now);
             self.carry(now)?;
@@ -97,6 +108,7 @@ impl Station {
         for port in self.ports.values_mut() {
             port.settle(now.raw);
         }
+        self.probe(now)?;
         self.announce(now);
         Ok(())
     }
@@ -104,14 +116,17 @@ impl Station {
     /// When [`Station::turn`] has something to do, on the raw clock.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
         let ports = self.ports.values().filter_map(Port::next_deadline);
-        ports.chain(self.standing.standoffs.next_deadline()).min()
+        let others = [self.standing.standoffs.next_deadline(), self.standing.force.next_deadline()];
+        ports.chain(others.into_iter().flatten()).min()
     }
 
     /// Reads and answers what a socket has received, up to a batch.
     pub(super) fn hear(&mut self, index: u32, protocol: Protocol) -> Result<(), OpenError> {
+        let mut now = clock::now();
+        let gap = self.standing.force.ran(now);
+        self.report(gap);
         let Some(port) = self.ports.get_mut(&index) else { return Ok(()) };
         let mut steps = Vec::new();
-        let mut now = clock::now();
         for _ in 0..BATCH {
             let Some(received) = port.receive(protocol, &mut self.buffer[..]) else { break };
             port.counters.received.inc();
@@ -123,16 +138,23 @@ impl Station {
                         Ok(spoken) => {
                             now = spoken.at;
                             port.counters.replied.inc();
-                            self.metrics.freshness_left.observe(spoken.left.as_secs_f64());
+                            match spoken.left {
+                                Some(left) => self.metrics.freshness_left.observe(left.as_secs_f64()),
+                                None => drop(self.metrics.held_replies.inc()),
+                            }
                         }
                         Err(refusal) => port.counters.drop_frame(refusal.name(), &self.metrics, &port.name),
                     }
                 }
                 Verdict::Drop(reason) => port.counters.drop_frame(reason.name(), &self.metrics, &port.name),
-                Verdict::Conflict(Conflict { address, claimant, .. }) => {
-                    port.counters.conflicts.inc();
-                    let step = self.standing.standoffs.conflict(address, claimant, clock::now());
-                    steps.extend(step.map(|step| (address, step)));
+                Verdict::Conflict(conflict) => {
+                    let (heard, step) = contend(&mut self.standing, conflict);
+                    // Who speaks for what is merely held may be its owner.
+                    if !matches!(heard, Some(Heard::Probed { .. } | Heard::Claimed { .. })) {
+                        port.counters.conflicts.inc();
+                    }
+                    send(&self.heard, heard);
+                    steps.extend(step.map(|step| (conflict.address, step)));
                 }
             }
         }
@@ -161,6 +183,25 @@ impl Station {
             }
         }
         !steps.is_empty()
+    }
+
+    /// Asks who else answers, before the first word under a new right.
+    fn probe(&mut self, now: Now) -> Result<(), OpenError> {
+        let due = self.standing.force.probes_due(now);
+        for address in due.send {
+            for port in self.ports.values().filter(|port| self.standing.reaches(address, port.index)) {
+                probe(port, address);
+            }
+        }
+        let quiet = !due.quiet.is_empty();
+        for heard in due.quiet {
+            self.report(Some(heard));
+        }
+        if quiet { self.carry(now) } else { Ok(()) }
+    }
+
+    fn report(&self, heard: Option<Heard>) {
+        send(&self.heard, heard);
     }
 
     fn announce(&mut self, now: Now) {
@@ -208,7 +249,7 @@ impl Station {
         for port in self.ports.values_mut() {
             let mut addresses = self.standing.heard(port.index);
             port.hear_about(&addresses)?;
-            addresses.retain(|address| self.standing.standoffs.refusal(*address).is_none());
+            addresses.retain(|address| self.standing.announces(*address));
             port.announce_only(addresses, now.raw);
         }
         let contests: Contests = self.standing.standoffs.iter().collect();
@@ -221,6 +262,27 @@ impl Station {
             changed
         });
         Ok(())
+    }
+}
+
+/// What another host's word for an address means: the end of a held right, or the beginning of a dispute.
+fn contend(standing: &mut Standing, conflict: Conflict) -> (Option<Heard>, Option<Step>) {
+    let Conflict { address, claimant, probe } = conflict;
+    if let Some(heard) = standing.force.other_spoke(address, probe, claimant.0) {
+        return (Some(heard), None);
+    }
+    let now = clock::now();
+    let step = if standing.force.probes(address) {
+        standing.standoffs.taken(address, claimant, now)
+    } else {
+        standing.standoffs.conflict(address, claimant, now)
+    };
+    (Some(Heard::Conflict(address)).filter(|_| step == Some(Step::Suspend)), step)
+}
+
+fn send(to: &mpsc::Sender<Heard>, heard: Option<Heard>) {
+    if let Some(heard) = heard {
+        let _ = to.try_send(heard);
     }
 }
 
@@ -257,8 +319,8 @@ enum Word {
 
 /// A frame that was sent.
 struct Spoken {
-    /// What was left of the deadline before.
-    left: Duration,
+    /// What was left of the deadline before; none when it was spoken for under a held right.
+    left: Option<Duration>,
     /// The instant after.
     at: Now,
 }
@@ -277,15 +339,15 @@ fn speak(
     // A buffer of that length is never too short.
     let bytes = frame.emit(&mut buffer).map_err(|_| Refusal::NotOurs)?;
     let here = Here { standing, interface: port.index, up: port.up, now: clock::now() };
-    match here.may_answer(address)? {
+    let deadline = match here.may_answer(address)? {
         Right::Held if word == Word::Announcement => return Err(Refusal::NotFresh),
-        Right::Held | Right::Fresh => {}
-    }
-    let deadline = standing.rights.deadline.ok_or(Refusal::NotFresh)?;
+        Right::Held => None,
+        Right::Fresh => Some(standing.force.rights().deadline.ok_or(Refusal::NotFresh)?),
+    };
     let sent = port.send(address.into(), bytes);
     let at = clock::now();
-    if sent && deadline.passed(at) {
+    if sent && deadline.is_some_and(|deadline| deadline.passed(at)) {
         metrics.late.inc();
     }
-    Ok(Spoken { left: deadline.left(here.now), at })
+    Ok(Spoken { left: deadline.map(|deadline| deadline.left(here.now)), at })
 }

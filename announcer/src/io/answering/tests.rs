@@ -56,7 +56,8 @@ impl Bench {
         let (reach, reach_in) = watch::channel(Arc::default());
         let (links, links_in) = watch::channel(None);
         let metrics = Metrics::default();
-        let Answering { speaker, contests, end } = start(reach_in, links_in, metrics.clone()).unwrap();
+        let Answering { speaker, contests, heard: _, end } =
+            start(reach_in, links_in, metrics.clone()).unwrap();
         tokio::spawn(async { end.await.unwrap() });
         // The client asks from an address that is not in these sets, so it does not hear its own requests.
         let hearing = |protocol, addresses: &[IpAddr]| {
@@ -88,7 +89,10 @@ impl Bench {
     async fn titles<A: Into<IpAddr> + Copy>(&self, addresses: &[A], fresh_for: Duration) {
         let titles = addresses.iter().map(|a| (*a).into()).collect();
         let deadline = Some(Deadline::after(clock::now(), fresh_for));
-        self.speaker.publish(Rights { deadline, titles: Arc::new(titles) }).await.unwrap();
+        self.speaker
+            .publish(Rights { deadline, titles: Arc::new(titles), ..Rights::default() })
+            .await
+            .unwrap();
     }
 
     fn send(&self, frame: &[u8]) {

@@ -12,6 +12,7 @@ fn claim() -> Record {
         nonce: "n1".to_owned(),
         services: ["prod/web".to_owned()].into(),
         interfaces: ["ens18".to_owned()].into(),
+        unproven: false,
         touched: false,
     })
 }
