@@ -6,6 +6,8 @@ mod netns_conflicts;
 mod netns_faults;
 mod netns_lab;
 mod netns_links;
+mod netns_moves;
 mod netns_ndp;
+mod netns_outage;
 mod netns_ownership;
 mod netns_selection;

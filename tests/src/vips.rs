@@ -9,7 +9,7 @@ use gateherald_lab::frame::Arp;
 use gateherald_lab::lan::LAN_LABEL;
 use gateherald_lab::patience::{LONG, Look, until};
 use gateherald_lab::standin::address_allocator;
-use gateherald_lab::{Announcer, Lab, Lan, Node};
+use gateherald_lab::{Announcer, Frame, Lab, Lan, Mac, Node};
 use gateherald_model::leases::{Key, names};
 use k8s_openapi::api::core::v1::Service;
 use kube::Api;
@@ -310,6 +310,22 @@ impl<'a> Site<'a> {
         let holder = self.lab.kubectl(&args).await?;
         Ok((!holder.trim().is_empty()).then(|| holder.trim().to_owned()))
     }
+}
+
+/// Who spoke for the address, by answer or announcement, in turn; whoever comes back after another counts again.
+pub fn voices(frames: &[Frame], address: Ipv4Addr) -> Vec<Mac> {
+    let speaks = |arp: &Arp| arp.sender_ip == address;
+    let mut voices: Vec<Mac> =
+        frames.iter().filter_map(Frame::arp).filter(speaks).map(|arp| arp.source).collect();
+    voices.dedup();
+    voices
+}
+
+/// The longest time between two answers, while somebody asked all the time.
+pub fn longest_silence(frames: &[Frame], address: Ipv4Addr) -> Duration {
+    let answers = |f: &&Frame| f.arp().is_some_and(|arp| arp.answers(address));
+    let at: Vec<Duration> = frames.iter().filter(answers).map(|frame| frame.at).collect();
+    at.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).max().unwrap_or(Duration::MAX)
 }
 
 fn merge(into: &mut Value, changes: &Value) {
