@@ -134,7 +134,7 @@ fn an_api_server_that_is_away_silences_at_the_deadline_and_not_for_longer() -> a
         // At start: it waits, says so, and neither panics nor ends.
         let api = lab.control_plane().api_server();
         api.freeze()?;
-        let announcer = node.start_announcer(&[])?;
+        let announcer = node.start_announcer(&["--on-api-outage", "fence"])?;
         not_ready(&announcer, &["unreachable"]).await?;
         assert!(announcer.process().is_running());
         api.thaw()?;
