@@ -15,7 +15,7 @@ use gateherald_model::{
 };
 use gateherald_runtime::{
     backoff::Backoff,
-    follow::{News, Subject, follow_reduced},
+    follow::{News, Span, Subject, follow_reduced},
     kubernetes::{Problem, Trouble, explain},
     readiness::Handle,
     shutdown::Shutdown,

@@ -14,7 +14,7 @@ use gateherald_model::{
 use gateherald_runtime::{
     backoff::Backoff,
     election::{self, Election, Leadership},
-    follow::{News, Subject, follow_reduced},
+    follow::{News, Span, Subject, follow_reduced},
     kubernetes::{Problem, Trouble, explain},
     process,
     shutdown::Shutdown,
