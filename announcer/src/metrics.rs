@@ -18,7 +18,7 @@ use prometheus_client::{
 use tokio::sync::watch;
 
 use crate::{
-    claims::{Answer, Rights},
+    claims::{Answer, HoldEnd, Rights},
     desired::Outlook,
 };
 
@@ -177,6 +177,9 @@ impl Metrics {
             "Requests answered without a session while the API server is away",
             self.held_replies.clone(),
         );
+        for reason in HoldEnd::ALL {
+            drop(self.holds_ended.get_or_create(&ForReason { reason: reason.name() }));
+        }
         to.register(
             "holds_ended",
             "Addresses no longer answered for without a session, by reason",

@@ -50,6 +50,18 @@ pub enum HoldEnd {
 }
 
 impl HoldEnd {
+    /// Every reason.
+    pub const ALL: [Self; 8] = [
+        Self::Probed,
+        Self::TakenOver,
+        Self::Claimed,
+        Self::StoodStill,
+        Self::LinkLost,
+        Self::NotDesired,
+        Self::ClaimLost,
+        Self::SessionLost,
+    ];
+
     /// The name in logs and metrics.
     pub fn name(self) -> &'static str {
         match self {
