@@ -52,19 +52,5 @@ impl Backoff {
     }
 }
 
-impl Iterator for Backoff {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        Some(self.pause())
-    }
-}
-
-impl kube::runtime::utils::Backoff for Backoff {
-    /// Does nothing: a watch calls this with each attempt's first event, which comes before the attempt has failed. A watch
-    /// that works for half a minute starts over by itself.
-    fn reset(&mut self) {}
-}
-
 #[cfg(test)]
 mod tests;

@@ -14,9 +14,11 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::time::{sleep, timeout};
 
+pub use crate::request::ATTEMPT;
 use crate::{
     backoff::Backoff,
     kubernetes::{Problem, explain},
+    request::RequestError,
 };
 
 /// 500: objects of one page of a list, so that a long one is not held in memory whole before it is reduced.
@@ -45,9 +47,6 @@ impl Span {
         Self { seconds: 240, silence: Duration::from_secs(150) }
     }
 }
-
-/// 30 s: what a request that should be answered at once may take on a busy API server.
-pub const ATTEMPT: Duration = Duration::from_secs(30);
 
 /// What is followed, and how patiently.
 #[derive(Clone)]
@@ -221,14 +220,23 @@ impl<K: Followed, T, F: Fn(K) -> T> Follower<K, F> {
         let pause = self.subject.pauses.pause();
         // A kind that is not served comes with an installation, not with the next second.
         self.pause = Some(if Problem::of(error) == Problem::NotFound { pause * 3 } else { pause });
-        News::Failed(Problem::of(error), explain(verb, self.subject.name, error))
+        News::Failed(Problem::of(error), explain(verb, &self.resource(), error))
     }
 
     fn hangs(&mut self, verb: &str, waited: Duration, then: Stage<K>) -> News<T> {
         self.stage = then;
-        let text =
-            format!("API server silent, cannot {verb} {}: nothing came for {waited:?}", self.subject.name);
-        News::Failed(Problem::Unreachable, text)
+        let silent = RequestError::Silent(waited);
+        News::Failed(silent.problem(), silent.explain(verb, &self.resource()))
+    }
+
+    /// For people: the kind, and the object if it is only one.
+    fn resource(&self) -> String {
+        let Subject { api, name, only, .. } = &self.subject;
+        match (api.namespace(), only) {
+            (_, None) => (*name).to_owned(),
+            (None, Some(only)) => format!("{name} {only}"),
+            (Some(namespace), Some(only)) => format!("{name} {namespace}/{only}"),
+        }
     }
 
     fn only(&self) -> Option<String> {

@@ -8,7 +8,6 @@ use http::{HeaderValue, header::USER_AGENT};
 use kube::{
     Client, Config,
     config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError},
-    runtime::watcher,
 };
 use serde::Serialize;
 use thiserror::Error;
@@ -134,19 +133,6 @@ pub fn explain(verb: &str, resource: &str, error: &kube::Error) -> String {
     }
 }
 
-/// [`explain`] for a watch's error; names the verb that failed.
-pub fn explain_watch(resource: &str, error: &watcher::Error) -> String {
-    match error {
-        watcher::Error::InitialListFailed(error) => explain("list", resource, error),
-        watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error) => {
-            explain("watch", resource, error)
-        }
-        watcher::Error::WatchError(status) => explain("watch", resource, &kube::Error::Api(status.clone())),
-        watcher::Error::NoResourceVersion => format!("{resource} cannot be watched: no resourceVersion"),
-    }
-}
-
-/// The API server's own message, or the innermost cause of a failed connection.
 fn cause(error: &kube::Error) -> String {
     if let kube::Error::Api(status) = error {
         return status.message.clone();

@@ -13,10 +13,9 @@ fn pauses_grow_to_the_longest_and_start_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_that_lists_in_vain_slows_down_and_one_that_worked_starts_over() {
+async fn failures_close_together_slow_down_and_one_after_a_calm_starts_over() {
     let mut backoff = Backoff::default();
     for _ in 0..10 {
-        kube::runtime::utils::Backoff::reset(&mut backoff);
         let pause = backoff.pause();
         tokio::time::advance(pause).await;
     }

@@ -4,18 +4,18 @@
 use std::time::Duration;
 
 use k8s_openapi::{
-    api::{
-        coordination::v1::{Lease, LeaseSpec},
-        core::v1::ConfigMap,
-    },
-    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference},
+    api::coordination::v1::{Lease, LeaseSpec},
+    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
     jiff::Timestamp,
 };
 use kube::{Api, Client, ResourceExt, api::PostParams};
-use tokio::time::timeout;
 
 use super::candidate::{Draft, Record, Seen};
-use crate::kubernetes::{Problem, explain};
+use crate::{
+    kubernetes::Problem,
+    owner::{Owner, OwnerError},
+    request::limited,
+};
 
 /// The resource as RBAC and people name it.
 pub(super) const RESOURCE: &str = "leases.coordination.k8s.io";
@@ -24,10 +24,9 @@ pub(super) const RESOURCE: &str = "leases.coordination.k8s.io";
 #[derive(Clone, Debug)]
 pub(super) struct LeaseStore {
     pub(super) leases: Api<Lease>,
-    config_maps: Api<ConfigMap>,
+    owner: Owner,
     namespace: String,
     name: String,
-    owner: String,
     field_manager: &'static str,
     attempt: Duration,
     /// What was read or written last: a write changes its spec and keeps the rest.
@@ -52,10 +51,9 @@ impl LeaseStore {
     ) -> Self {
         Self {
             leases: Api::namespaced(client.clone(), namespace),
-            config_maps: Api::namespaced(client, namespace),
+            owner: Owner::new(client, namespace, owner),
             namespace: namespace.to_owned(),
             name: name.to_owned(),
-            owner: owner.to_owned(),
             field_manager,
             attempt,
             last: None,
@@ -113,7 +111,7 @@ impl LeaseStore {
     async fn create(&self, spec: LeaseSpec) -> Result<Lease, Failure> {
         let metadata = ObjectMeta {
             name: Some(self.name.clone()),
-            owner_references: Some(vec![self.owner().await?]),
+            owner_references: Some(vec![self.owner.reference(self.attempt).await?]),
             ..ObjectMeta::default()
         };
         let lease = Lease { metadata, spec: Some(spec) };
@@ -133,23 +131,6 @@ impl LeaseStore {
         self.limited("update", self.leases.replace(&self.name, &self.params(), &lease)).await
     }
 
-    async fn owner(&self) -> Result<OwnerReference, Failure> {
-        let (namespace, name) = (&self.namespace, &self.owner);
-        let found = self.limited("get the owner of", self.config_maps.get_opt(name)).await?;
-        let uid = found.and_then(|owner| owner.metadata.uid).ok_or_else(|| {
-            Failure::Failed(format!(
-                "ConfigMap {namespace}/{name} is missing; it comes with the chart and owns what this program creates"
-            ))
-        })?;
-        Ok(OwnerReference {
-            api_version: "v1".into(),
-            kind: "ConfigMap".into(),
-            name: name.clone(),
-            uid,
-            ..OwnerReference::default()
-        })
-    }
-
     fn params(&self) -> PostParams {
         PostParams { field_manager: Some(self.field_manager.into()), ..PostParams::default() }
     }
@@ -160,15 +141,16 @@ impl LeaseStore {
         request: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, Failure> {
         let resource = format!("{RESOURCE} {}/{}", self.namespace, self.name);
-        match timeout(self.attempt, request).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) if matches!(Problem::of(&error), Problem::Conflict) => Err(Failure::Conflict),
-            Ok(Err(error)) => Err(Failure::Failed(explain(verb, &resource, &error))),
-            Err(_) => Err(Failure::Failed(format!(
-                "API server silent, cannot {verb} {resource}: nothing came for {:?}",
-                self.attempt
-            ))),
-        }
+        limited(self.attempt, request).await.map_err(|error| match error.problem() {
+            Problem::Conflict => Failure::Conflict,
+            _ => Failure::Failed(error.explain(verb, &resource)),
+        })
+    }
+}
+
+impl From<OwnerError> for Failure {
+    fn from(error: OwnerError) -> Self {
+        Self::Failed(error.to_string())
     }
 }
 
