@@ -5,3 +5,5 @@ pub mod authorities;
 pub mod mounted;
 pub mod registration;
 pub mod secret;
+#[cfg(test)]
+mod silence;

@@ -1,22 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The task of mode `auto`: follows the shared Secret, takes the rotation's steps, and serves a leaf of its own.
 
-use std::{pin::pin, sync::Arc};
+use std::sync::Arc;
 
-use anyhow::bail;
 use futures::StreamExt;
 use gateherald_runtime::{
-    backoff::Backoff, chain::chain, kubernetes::Trouble, shutdown::Shutdown, tasks::TaskResult,
+    backoff::Backoff, chain::chain, follow::News, kubernetes::Trouble, shutdown::Shutdown, tasks::TaskResult,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
-use kube::runtime::watcher::Event;
 use rustls_pki_types::CertificateDer;
 use tokio::{
     sync::watch,
     time::{Instant, sleep},
 };
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::{
     authority::Authority,
@@ -45,6 +43,11 @@ pub(crate) struct Authorities {
     served: Option<Served<Arc<Authority>>>,
     /// The leaf that is served; empty before the first.
     chain: Vec<CertificateDer<'static>>,
+    /// Of the watch.
+    watching: Trouble,
+    /// With what the Secret holds.
+    contents: Trouble,
+    /// Of what is to be done about it.
     trouble: Trouble,
 }
 
@@ -73,23 +76,34 @@ impl Authorities {
             known: None,
             served: None,
             chain: Vec::new(),
+            watching: Trouble::new("watch of the CA's Secret"),
+            contents: Trouble::new("the CA's Secret"),
             trouble: Trouble::new("certificate"),
         }
     }
 
     /// Works until the process stops.
     pub(crate) async fn run(mut self, shutdown: Shutdown) -> TaskResult {
-        let mut events = pin!(self.store.events());
+        let mut news = self.store.news();
         let mut live = self.live.clone();
         let mut backoff = Backoff::default();
         loop {
-            let wait = match self.settle().await {
+            let settled = tokio::select! {
+                biased;
+                // A write that is under way is left to the API server: it is done once or not at all.
+                () = shutdown.stopping() => return Ok(()),
+                settled = self.settle() => settled,
+            };
+            let wait = match settled {
                 Ok(wait) => {
                     backoff.reset();
+                    self.trouble.over();
                     wait.try_into().unwrap_or_default()
                 }
                 Err(error) => {
-                    self.failed(&chain(error.as_ref()));
+                    let reason = chain(error.as_ref());
+                    self.trouble.note(&reason);
+                    self.lacks(reason);
                     backoff.pause()
                 }
             };
@@ -97,35 +111,37 @@ impl Authorities {
                 // First: the sender of `live` goes too when the process stops.
                 biased;
                 () = shutdown.stopping() => return Ok(()),
-                event = events.next() => match event {
-                    Some(Ok(event)) => self.see(event),
-                    Some(Err(reason)) => self.failed(&reason),
-                    None => bail!("the watch of the CA's Secret ended"),
-                },
+                Some(news) = news.next() => self.see(news),
                 changed = live.changed() => changed?,
                 () = sleep(wait) => {}
             }
         }
     }
 
-    fn failed(&mut self, reason: &str) {
-        self.trouble.note(reason);
+    /// There is nothing better to serve than what is served.
+    fn lacks(&self, reason: String) {
         let served = self.served.as_ref().map(|served| served.validity);
-        self.serving.lacks(served, Timestamp::now(), reason.to_owned());
+        self.serving.lacks(served, Timestamp::now(), reason);
     }
 
-    fn see(&mut self, event: Event<Secret>) {
-        match event {
-            Event::Init => (self.seen, self.awaited) = (Seen::Unknown, None),
-            Event::InitApply(secret) | Event::Apply(secret) => self.see_secret(secret),
-            Event::InitDone => {
-                self.trouble.over();
-                if matches!(self.seen, Seen::Unknown) {
-                    self.seen = Seen::Missing;
+    fn see(&mut self, news: News<Secret>) {
+        match news {
+            News::All(all, _) => {
+                self.awaited = None;
+                match all.into_iter().next() {
+                    Some(secret) => self.see_secret(secret),
+                    None => self.seen = Seen::Missing,
                 }
             }
+            News::Applied(secret) => self.see_secret(secret),
             // Also while the own write is awaited: it is gone, or the event that brings it follows.
-            Event::Delete(_) => self.seen = Seen::Missing,
+            News::Deleted(_) => self.seen = Seen::Missing,
+            News::Connected => self.watching.over(),
+            News::Failed(_, reason) => {
+                self.watching.note(&reason);
+                self.lacks(reason);
+            }
+            News::UpTo(_) | News::Interrupted => {}
         }
     }
 
@@ -142,34 +158,37 @@ impl Authorities {
 
     /// Does what is due; returns after how long to look again, if nothing happens before.
     async fn settle(&mut self) -> anyhow::Result<SignedDuration> {
-        let changed = match self.due() {
-            Due::Change(change) => {
-                let change = self.change(change)?;
-                self.write(change).await
-            }
-            Due::Wait(wait) => Ok(wait),
+        // Before anything is asked of an API server that may not answer: the leaf is this process's own matter.
+        let leaf = self.serve();
+        let Due { step, fault } = self.due();
+        match &fault {
+            Some(fault) => self.contents.note(fault),
+            None if matches!(self.seen, Seen::Whole { .. }) => self.contents.over(),
+            None => {}
+        }
+        let (why, slots) = match step {
+            Next::Wait(wait) => return Ok(wait.min(leaf?)),
+            Next::Write(why, slots) => (why, slots),
         };
-        // Whatever became of the Secret: the leaf is this process's own matter.
-        let leaf = self.serve()?;
-        Ok(changed?.min(leaf))
+        let change = self.change(why, slots)?;
+        let wait = self.write(change).await?;
+        Ok(wait.min(self.serve()?))
     }
 
     fn due(&self) -> Due {
         let known = self.known.as_deref();
         let now = Timestamp::now();
+        let recover = |readable: Option<Slots>, otherwise: SecretWrite| {
+            let recovered = rotation::recover(known, readable, now, &self.lifetimes);
+            Next::Write(if recovered.is_some() { SecretWrite::Restored } else { otherwise }, recovered)
+        };
         match &self.seen {
-            Seen::Unknown => Due::Wait(LOOK_AGAIN),
-            Seen::Missing => {
-                let recovered = rotation::recover(known, None, now, &self.lifetimes);
-                let why = if recovered.is_some() { SecretWrite::Restored } else { SecretWrite::Created };
-                Due::Change((why, recovered))
-            }
-            Seen::Broken { reason, readable, .. } => {
-                warn!(secret = self.store.name(), reason, "the CA's Secret is unusable and is rewritten");
-                let recovered = rotation::recover(known, readable.clone(), now, &self.lifetimes);
-                let why = if recovered.is_some() { SecretWrite::Restored } else { SecretWrite::Replaced };
-                Due::Change((why, recovered))
-            }
+            Seen::Unknown => Due { step: Next::Wait(LOOK_AGAIN), fault: None },
+            Seen::Missing => Due { step: recover(None, SecretWrite::Created), fault: None },
+            Seen::Broken { reason, readable, .. } => Due {
+                step: recover(readable.clone(), SecretWrite::Replaced),
+                fault: Some(format!("unusable, to be rewritten: {reason}")),
+            },
             Seen::Whole { slots, .. } => self.rotate(slots, now),
         }
     }
@@ -178,22 +197,23 @@ impl Authorities {
         let live = self.live.borrow();
         let (live, instant) = (live.as_deref(), Instant::now());
         let age = |ca: &Arc<Authority>| live.and_then(|live| age(live, ca, instant));
-        let (why, changed) = match rotation::step(slots, live.map(|_| &age as _), now, &self.lifetimes) {
-            Step::Wait(wait) => return Due::Wait(wait),
-            Step::Prepare => (SecretWrite::Prepared, None),
-            Step::Publish => (SecretWrite::Published, slots.published(now)),
-            Step::Promote => (SecretWrite::Promoted, slots.promoted(now, &self.lifetimes)),
-            Step::Drop => (SecretWrite::Dropped, Some(slots.dropped())),
+        let mut fault = None;
+        let step = match rotation::step(slots, live.map(|_| &age as _), now, &self.lifetimes) {
+            Step::Wait(wait) => Next::Wait(wait),
+            Step::Prepare => Next::Write(SecretWrite::Prepared, None),
+            Step::Publish => Next::Write(SecretWrite::Published, slots.published(now)),
+            Step::Promote => Next::Write(SecretWrite::Promoted, slots.promoted(now, &self.lifetimes)),
+            Step::Drop => Next::Write(SecretWrite::Dropped, Some(slots.dropped())),
             Step::StartOver => {
-                warn!(secret = self.store.name(), not_after = %slots.current.validity().not_after, "the CA has expired");
-                (SecretWrite::Replaced, None)
+                fault = Some(format!("the CA has expired at {}", slots.current.validity().not_after));
+                Next::Write(SecretWrite::Replaced, None)
             }
         };
-        Due::Change((why, changed))
+        Due { step, fault }
     }
 
     /// Completes a change by a new CA where it takes one.
-    fn change(&self, (why, slots): (SecretWrite, Option<Slots>)) -> Result<Change, StoreError> {
+    fn change(&self, why: SecretWrite, slots: Option<Slots>) -> Result<Change, StoreError> {
         if let Some(slots) = slots {
             return Ok(Change { why, slots });
         }
@@ -216,7 +236,6 @@ impl Authorities {
             let not_after = slots.current.validity().not_after;
             info!(secret = self.store.name(), step = why.name(), %not_after, "CA written");
             self.serving.metrics.secret_written(why);
-            self.trouble.over();
             (self.awaited, self.known) = (Some(version), Some(Arc::new(slots)));
         }
         // In both cases the watch brings what comes next.
@@ -260,10 +279,16 @@ impl Authorities {
     }
 }
 
-/// What is due: to wait, or a change, with a new CA if there are no slots.
-enum Due {
+/// What is due, and what is wrong with the Secret that is there.
+struct Due {
+    step: Next,
+    fault: Option<String>,
+}
+
+/// To wait, or a write, with a new CA if there are no slots.
+enum Next {
     Wait(SignedDuration),
-    Change((SecretWrite, Option<Slots>)),
+    Write(SecretWrite, Option<Slots>),
 }
 
 fn age(live: &Live, authority: &Authority, now: Instant) -> Option<SignedDuration> {
@@ -274,3 +299,6 @@ fn age(live: &Live, authority: &Authority, now: Instant) -> Option<SignedDuratio
 fn certificates(authorities: &[Arc<Authority>]) -> Vec<CertificateDer<'static>> {
     authorities.iter().map(|authority| authority.certificate().clone()).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,12 +3,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::bail;
-use futures::{Stream, StreamExt};
+use futures::{StreamExt, stream::BoxStream};
 use gateherald_runtime::{
     backoff::Backoff,
-    kubernetes::{Problem, Trouble, explain, explain_watch},
+    follow::{News, Span, Subject, follow},
+    kubernetes::{Problem, Trouble},
     readiness::Handle,
+    request::{ATTEMPT, RequestError, limited},
     shutdown::Shutdown,
     tasks::TaskResult,
 };
@@ -17,10 +18,6 @@ use k8s_openapi::{ByteString, api::admissionregistration::v1::MutatingWebhookCon
 use kube::{
     Api, Client,
     api::{Patch, PatchParams},
-    runtime::{
-        WatchStreamExt,
-        watcher::{self, Event, watcher},
-    },
 };
 use rustls_pki_types::CertificateDer;
 use serde_json::json;
@@ -91,14 +88,18 @@ impl Registration {
         metrics: Metrics,
         shutdown: Shutdown,
     ) -> TaskResult {
-        let trouble = Trouble::new("registration");
-        let mut keeper =
-            Keeper { registration: self, sightings: live, handle, metrics, trouble, seen: Seen::Unknown };
-        let mut events = std::pin::pin!(keeper.registration.events());
+        let mut news = self.news();
+        let mut keeper = Keeper::new(self, live, handle, metrics);
         let mut backoff = Backoff::default();
         loop {
             let wanted = trust.borrow_and_update().clone();
-            let wait = if keeper.settle(&wanted).await {
+            let settled = tokio::select! {
+                biased;
+                // A write that is under way is left to the API server: it is done once or not at all.
+                () = shutdown.stopping() => return Ok(()),
+                settled = keeper.settle(&wanted) => settled,
+            };
+            let wait = if settled {
                 backoff.reset();
                 until_over(&wanted)
             } else {
@@ -108,19 +109,16 @@ impl Registration {
                 // First: the sender of `trust` goes too when the process stops.
                 biased;
                 () = shutdown.stopping() => return Ok(()),
-                event = events.next() => match event {
-                    Some(event) => keeper.see(event),
-                    None => bail!("the watch of {RESOURCE} ended"),
-                },
+                Some(news) = news.next() => keeper.see(news),
                 changed = trust.changed() => changed?,
                 () = sleep(wait) => {}
             }
         }
     }
 
-    fn events(&self) -> impl Stream<Item = watcher::Result<Event<MutatingWebhookConfiguration>>> + use<> {
-        let only = watcher::Config::default().fields(&format!("metadata.name={}", self.configuration));
-        watcher(self.api.clone(), only).backoff(Backoff::default())
+    fn news(&self) -> BoxStream<'static, News<MutatingWebhookConfiguration>> {
+        let (api, only) = (self.api.clone(), Some(self.configuration.clone()));
+        follow(Subject { api, name: RESOURCE, only, pauses: Backoff::default(), span: Span::long() }, None)
     }
 
     /// The bundle of our entry; the text says why there is none to speak of.
@@ -159,8 +157,8 @@ impl Registration {
         Verdict { verified, write }
     }
 
-    /// Writes this one field by server-side apply; the resourceVersion makes it a compare-and-swap.
-    async fn write(&self, live: &MutatingWebhookConfiguration, bundle: &str) -> kube::Result<()> {
+    /// Writes this one field by server-side apply; the resourceVersion makes it a compare-and-swap. Has a limit.
+    async fn write(&self, live: &MutatingWebhookConfiguration, bundle: &str) -> Result<(), RequestError> {
         let patch = json!({
             "apiVersion": "admissionregistration.k8s.io/v1",
             "kind": "MutatingWebhookConfiguration",
@@ -171,7 +169,7 @@ impl Registration {
             }],
         });
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        self.api.patch(&self.configuration, &params, &Patch::Apply(&patch)).await.map(drop)
+        limited(ATTEMPT, self.api.patch(&self.configuration, &params, &Patch::Apply(&patch))).await.map(drop)
     }
 }
 
@@ -207,35 +205,52 @@ struct Keeper {
     sightings: watch::Sender<Option<Arc<Live>>>,
     handle: Handle,
     metrics: Metrics,
+    /// Of the watch.
+    watching: Trouble,
+    /// With what the configuration says, or of writing it.
     trouble: Trouble,
     seen: Seen,
 }
 
 impl Keeper {
-    fn see(&mut self, event: watcher::Result<Event<MutatingWebhookConfiguration>>) {
-        match event {
-            Ok(Event::Init) => self.seen = Seen::Unknown,
-            Ok(Event::InitApply(live) | Event::Apply(live)) => {
-                self.look(self.registration.bundle(&live).unwrap_or_default());
-                self.seen = Seen::Present(Box::new(live));
-            }
-            Ok(Event::InitDone) if matches!(self.seen, Seen::Unknown) => self.see_none(),
-            Ok(Event::InitDone) => self.trouble.over(),
-            Ok(Event::Delete(_)) => self.see_none(),
-            Err(error) => {
-                let reason = explain_watch(RESOURCE, &error);
-                self.trouble.note(&reason);
+    fn new(
+        registration: Registration,
+        sightings: watch::Sender<Option<Arc<Live>>>,
+        handle: Handle,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            registration,
+            sightings,
+            handle,
+            metrics,
+            watching: Trouble::new("watch of the registration"),
+            trouble: Trouble::new("registration"),
+            seen: Seen::Unknown,
+        }
+    }
+
+    fn see(&mut self, news: News<MutatingWebhookConfiguration>) {
+        match news {
+            News::All(all, _) => self.see_live(all.into_iter().next()),
+            News::Applied(live) => self.see_live(Some(live)),
+            News::Deleted(_) => self.see_live(None),
+            News::Connected => self.watching.over(),
+            News::Failed(_, reason) => {
+                self.watching.note(&reason);
                 // What was verified stays so while nobody can look.
                 if !self.handle.is_ready() {
                     self.handle.waiting(reason);
                 }
             }
+            News::UpTo(_) | News::Interrupted => {}
         }
     }
 
-    fn see_none(&mut self) {
-        self.look(&[]);
-        self.seen = Seen::Missing;
+    fn see_live(&mut self, live: Option<MutatingWebhookConfiguration>) {
+        let bundle = live.as_ref().and_then(|live| self.registration.bundle(live).ok());
+        self.look(bundle.unwrap_or_default());
+        self.seen = live.map_or(Seen::Missing, |live| Seen::Present(Box::new(live)));
     }
 
     /// Every bundle that was live counts, however short: some API server may still go by it.
@@ -255,14 +270,19 @@ impl Keeper {
             Seen::Unknown => return true,
             Seen::Missing => {
                 let name = &self.registration.configuration;
-                self.not_synced(format!("MutatingWebhookConfiguration {name} is missing"));
+                let reason = format!("MutatingWebhookConfiguration {name} is missing");
+                self.trouble.note(&reason);
+                self.not_synced(reason);
                 return true;
             }
             Seen::Present(live) | Seen::Written(live) => live,
         };
         let Verdict { verified, write } = self.registration.judge(live, trust, Timestamp::now());
         match (verified, &write) {
-            (Ok(()), _) => {
+            (Ok(()), write) => {
+                if write.is_none() {
+                    self.trouble.over();
+                }
                 self.metrics.bundle_is_synced(true);
                 self.handle.ready();
             }
@@ -285,14 +305,15 @@ impl Keeper {
                 let cas = bundle::read(text.as_bytes()).len();
                 info!(configuration = self.registration.configuration, cas, "CA bundle written");
                 self.metrics.bundle_written();
+                self.trouble.over();
                 self.seen = Seen::Written(live.clone());
                 true
             }
             Err(error) => {
                 let resource = format!("{RESOURCE} {}", self.registration.configuration);
-                let reason = explain("patch", &resource, &error);
+                let reason = error.explain("patch", &resource);
                 // A conflict is another replica's write, whose event comes.
-                if Problem::of(&error) != Problem::Conflict {
+                if error.problem() != Problem::Conflict {
                     self.trouble.note(&reason);
                 }
                 if !self.handle.is_ready() {

@@ -3,24 +3,17 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use futures::{Stream, StreamExt};
+use futures::stream::BoxStream;
 use gateherald_runtime::{
     backoff::Backoff,
     chain::chain,
-    kubernetes::{Problem, explain, explain_watch},
+    follow::{News, Span, Subject, follow},
+    kubernetes::Problem,
+    owner::{Owner, OwnerError},
+    request::{ATTEMPT, RequestError, limited},
 };
-use k8s_openapi::{
-    api::core::v1::{ConfigMap, Secret},
-    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
-};
-use kube::{
-    Api, Client,
-    api::PostParams,
-    runtime::{
-        WatchStreamExt,
-        watcher::{self, Event, watcher},
-    },
-};
+use k8s_openapi::{api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use kube::{Api, Client, api::PostParams};
 use thiserror::Error;
 
 use crate::{
@@ -28,20 +21,22 @@ use crate::{
     slots::{Data, Slots},
 };
 
+/// The resource as RBAC and people name it.
+const RESOURCE: &str = "secrets";
+
 /// The Secret, and what owns it.
 #[derive(Clone, Debug)]
 pub struct Store {
     secrets: Api<Secret>,
-    config_maps: Api<ConfigMap>,
     namespace: String,
     secret: String,
-    owner: String,
+    owner: Owner,
 }
 
 /// The Secret as a watch shows it.
 #[derive(Clone, Debug)]
 pub(crate) enum Seen {
-    /// A list is under way, or the own write has not come back.
+    /// The first list is under way, or what became of the last write has not come back.
     Unknown,
     /// There is none.
     Missing,
@@ -75,16 +70,9 @@ pub(crate) enum Written {
 /// Why there is no CA.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// The ConfigMap that must own the Secret is not there: the release is not (or no longer) installed.
-    #[error(
-        "ConfigMap {namespace}/{name} is missing; it comes with the chart and owns what this program creates"
-    )]
-    NoOwner {
-        /// Its namespace.
-        namespace: String,
-        /// Its name.
-        name: String,
-    },
+    /// There is nothing that could own the Secret.
+    #[error(transparent)]
+    Owner(#[from] OwnerError),
     /// The API server could not or would not.
     #[error("{0}")]
     Api(String),
@@ -98,10 +86,9 @@ impl Store {
     pub fn new(client: Client, namespace: &str, secret: &str, owner: &str) -> Self {
         Self {
             secrets: Api::namespaced(client.clone(), namespace),
-            config_maps: Api::namespaced(client, namespace),
             namespace: namespace.to_owned(),
             secret: secret.to_owned(),
-            owner: owner.to_owned(),
+            owner: Owner::new(client, namespace, owner),
         }
     }
 
@@ -111,15 +98,12 @@ impl Store {
     }
 
     /// The watch of this one Secret. RBAC allows it by name, for a list with a field selector on that name.
-    pub(crate) fn events(&self) -> impl Stream<Item = Result<Event<Secret>, String>> + use<> {
-        let only = watcher::Config::default().fields(&format!("metadata.name={}", self.secret));
-        let resource = self.resource();
-        watcher(self.secrets.clone(), only)
-            .backoff(Backoff::default())
-            .map(move |event| event.map_err(|error| explain_watch(&resource, &error)))
+    pub(crate) fn news(&self) -> BoxStream<'static, News<Secret>> {
+        let (api, only) = (self.secrets.clone(), Some(self.secret.clone()));
+        follow(Subject { api, name: RESOURCE, only, pauses: Backoff::default(), span: Span::long() }, None)
     }
 
-    /// Creates the Secret.
+    /// Creates the Secret. Two requests at the most, each with a limit.
     pub(crate) async fn create(&self, slots: &Slots) -> Result<Written, StoreError> {
         let metadata = ObjectMeta {
             name: Some(self.secret.clone()),
@@ -127,48 +111,35 @@ impl Store {
                 ("app.kubernetes.io/name".to_owned(), "gateherald".to_owned()),
                 ("app.kubernetes.io/component".to_owned(), "webhook".to_owned()),
             ])),
-            owner_references: Some(vec![self.owner().await?]),
+            owner_references: Some(vec![self.owner.reference(ATTEMPT).await?]),
             ..ObjectMeta::default()
         };
         let secret = Secret { metadata, data: Some(slots.write()), ..Secret::default() };
-        self.settle("create", self.secrets.create(&PostParams::default(), &secret).await)
+        let created = limited(ATTEMPT, self.secrets.create(&PostParams::default(), &secret)).await;
+        self.settle("create", created)
     }
 
-    /// Changes the Secret, if it is still the one that was seen: its resourceVersion and uid go along.
+    /// Changes the Secret, if it is still the one that was seen: its resourceVersion and uid go along. One request, with a
+    /// limit.
     pub(crate) async fn replace(&self, seen: &Secret, slots: &Slots) -> Result<Written, StoreError> {
         let secret = Secret { data: Some(slots.write()), ..seen.clone() };
-        let result = self.secrets.replace(&self.secret, &PostParams::default(), &secret).await;
-        self.settle("update", result)
+        let params = PostParams::default();
+        let replaced = limited(ATTEMPT, self.secrets.replace(&self.secret, &params, &secret)).await;
+        self.settle("update", replaced)
     }
 
-    fn settle(&self, verb: &str, result: kube::Result<Secret>) -> Result<Written, StoreError> {
+    fn settle(&self, verb: &str, result: Result<Secret, RequestError>) -> Result<Written, StoreError> {
         match result {
             Ok(secret) => Ok(Written::Done(secret.metadata.resource_version.unwrap_or_default())),
-            Err(error) if matches!(Problem::of(&error), Problem::Conflict | Problem::NotFound) => {
+            Err(error) if matches!(error.problem(), Problem::Conflict | Problem::NotFound) => {
                 Ok(Written::Overtaken)
             }
-            Err(error) => Err(StoreError::Api(explain(verb, &self.resource(), &error))),
+            Err(error) => Err(StoreError::Api(error.explain(verb, &self.resource()))),
         }
     }
 
-    async fn owner(&self) -> Result<OwnerReference, StoreError> {
-        let (namespace, name) = (&self.namespace, &self.owner);
-        let missing = || StoreError::NoOwner { namespace: namespace.clone(), name: name.clone() };
-        let resource = format!("configmaps {namespace}/{name}");
-        let found = self.config_maps.get_opt(name).await;
-        let owner =
-            found.map_err(|error| StoreError::Api(explain("get", &resource, &error)))?.ok_or_else(missing)?;
-        Ok(OwnerReference {
-            api_version: "v1".into(),
-            kind: "ConfigMap".into(),
-            name: name.clone(),
-            uid: owner.metadata.uid.ok_or_else(missing)?,
-            ..OwnerReference::default()
-        })
-    }
-
     fn resource(&self) -> String {
-        format!("secrets {}/{}", self.namespace, self.secret)
+        format!("{RESOURCE} {}/{}", self.namespace, self.secret)
     }
 }
 

@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-use serde_json::{Value, from_value};
+use gateherald_runtime::readiness::Board;
+use serde_json::{Value, from_value, to_value};
+use tokio::{task::JoinHandle, time::timeout};
 
 use super::*;
-use crate::{authority::Authority, lifetimes::Lifetimes};
+use crate::{
+    authority::Authority,
+    io::silence::{Mute, black_hole, told},
+    lifetimes::Lifetimes,
+};
 
 const LIFETIMES: Lifetimes = Lifetimes::DEFAULT;
 const NAME: &str = "gateherald-webhook.gateherald-system.svc";
@@ -119,4 +125,50 @@ async fn a_leaf_that_no_bundle_can_verify_is_refused_instead_of_written_for_ever
     let Verdict { verified, write } = registration(Writer::Us).judge(&live, &trust(&[&ca]), late);
     assert_eq!(write, None);
     assert!(verified.unwrap_err().contains("does not verify"));
+}
+
+struct Bench {
+    task: JoinHandle<TaskResult>,
+    board: Board,
+    shutdown: Shutdown,
+    _trust: watch::Sender<Trust>,
+}
+
+impl Bench {
+    /// The task, with a leaf of a CA that no bundle holds.
+    fn start(client: Client) -> Self {
+        let (mut board, shutdown) = (Board::default(), Shutdown::default());
+        let ca = Authority::generate(Timestamp::now(), &LIFETIMES).unwrap();
+        let chain = ca.issue(NAME, Timestamp::now(), &LIFETIMES).unwrap().chain;
+        let (trust, trusted) =
+            watch::channel(Trust { required: vec![ca.certificate().clone()], retired: Vec::new(), chain });
+        let handle = board.part("registration", "nothing yet");
+        let registration = Registration::new(client, "gateherald-webhook", ENTRY, NAME, Writer::Us);
+        let (live, _) = watch::channel(None);
+        let task = registration.keep(trusted, live, handle, Metrics::default(), shutdown.clone());
+        Self { task: tokio::spawn(task), board, shutdown, _trust: trust }
+    }
+
+    /// Long before a request under way has reached its limit.
+    async fn stops_at_once(self) {
+        self.shutdown.stop();
+        timeout(Duration::from_secs(1), self.task).await.unwrap().unwrap().unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_swallows_everything_is_named_and_ends_in_time() {
+    let (client, _) = black_hole().await;
+    let bench = Bench::start(client);
+    told(&bench.board, "API server silent, cannot list mutatingwebhookconfigurations").await;
+    bench.stops_at_once().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_is_never_answered_is_named_and_made_again_until_the_end() {
+    let mute = Mute::new(vec![to_value(live(None, ENTRY, &json!({}))).unwrap()]);
+    let bench = Bench::start(mute.client());
+    told(&bench.board, "API server silent, cannot patch mutatingwebhookconfigurations").await;
+    mute.next_write().await;
+    bench.stops_at_once().await;
 }
