@@ -346,6 +346,25 @@ fn an_expired_ca_is_replaced_after_long_downtime() -> anyhow::Result<()> {
 }
 
 #[test]
+fn replicas_that_start_at_the_same_instant_share_the_one_ca_that_one_of_them_makes() -> anyhow::Result<()> {
+    run_alone(&Options::default(), async |lab| {
+        let (one, two) = tokio::try_join!(lab.start_webhook(&[]), lab.start_webhook(&[]))?;
+        tokio::try_join!(one.wait_ready(), two.wait_ready())?;
+        let ca = text(&secret(lab).await?, "ca.crt");
+        tokio::try_join!(handshake(&one, &ca), handshake(&two, &ca))?;
+        let writes = async |reason: &str| {
+            let series = format!("ca_secret_writes_total{{reason=\"{reason}\"}}");
+            anyhow::Ok(metric(&one, &series).await? + metric(&two, &series).await?)
+        };
+        assert_eq!(writes("created").await?.to_bits(), 1.0_f64.to_bits());
+        for again in ["restored", "replaced"] {
+            assert_eq!(writes(again).await?.to_bits(), 0.0_f64.to_bits(), "{again}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn a_secret_that_is_there_before_the_first_replica_is_used() -> anyhow::Result<()> {
     run_alone(&Options::default(), async |lab| {
         let ca = HandMade::new("by hand", -1, 24 * 300)?;
