@@ -8,6 +8,7 @@ use gateherald_tests::certificates::{live_bundle, not_ready, secret, write_bundl
 use gateherald_tests::gateways::{Shop, labels, owned_by};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, ResourceExt};
+use nix::sys::signal::Signal;
 use serde_json::json;
 
 const OWNER: &str = "gateherald-owner";
@@ -149,15 +150,15 @@ fn an_api_server_that_is_away_is_waited_for() -> anyhow::Result<()> {
 #[test]
 fn a_terminated_webhook_goes_in_order() -> anyhow::Result<()> {
     run_alone(&Options::default(), async |lab| {
-        let webhook = lab.run_webhook(&[]).await?;
+        let webhook = lab.run_webhook(&["--drain-seconds", "300"]).await?;
         let shop = Shop::open(lab, "terminated").await?;
         let gateway = shop.gateway("gw", &json!({ "labels": { "a": "1" } })).await?;
-        let (status, ()) = tokio::try_join!(webhook.process().terminate(), async {
-            not_ready(&webhook, "shutting down").await?;
-            // Still serving, for those who have not heard.
-            assert_eq!(labels(&shop.create("late", &owned_by(&gateway)?).await?), json!({ "a": "1" }));
-            Ok(())
-        })?;
+        webhook.process().signal(Signal::SIGTERM)?;
+        not_ready(&webhook, "shutting down").await?;
+        // Still serving, for those who have not heard.
+        assert_eq!(labels(&shop.create("late", &owned_by(&gateway)?).await?), json!({ "a": "1" }));
+        // A second signal skips the rest of the drain.
+        let status = webhook.process().terminate().await?;
         assert_eq!(status.code(), Some(0));
         let records = webhook.audit();
         assert!(records.iter().any(|record| record["service"] == format!("{}/late", shop.namespace)));
