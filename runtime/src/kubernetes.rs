@@ -14,6 +14,9 @@ use thiserror::Error;
 use tracing::{info, warn};
 
 use crate::chain::chain;
+pub use troubles::Troubles;
+
+mod troubles;
 
 /// Flags of the API server connection.
 #[derive(Args, Clone, Debug, Serialize)]
@@ -143,7 +146,7 @@ fn cause(error: &kube::Error) -> String {
 /// Failures between two log lines that say the same, about a minute at full backoff.
 const REPEAT_EVERY: u32 = 12;
 
-/// Log of something that is tried again and again: speaks when the reason changes, when it is over, and now and then.
+/// Log of one thing that is tried again and again ([`Troubles`] is for many): speaks when the reason changes, when it is over, and now and then.
 #[derive(Debug)]
 pub struct Trouble {
     what: &'static str,
