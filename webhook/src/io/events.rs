@@ -3,7 +3,7 @@
 
 use gateherald_runtime::{
     election::Leadership,
-    kubernetes::{Trouble, explain},
+    kubernetes::{Problem, Troubles, explain},
 };
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
@@ -65,7 +65,7 @@ impl Teller {
 impl Writer {
     /// Writes until the [`Teller`] is gone or the leadership is.
     pub async fn run(mut self) {
-        let mut trouble = Trouble::new("events");
+        let mut troubles = Troubles::new("events");
         let limit = ATTEMPT.min(self.leadership.limit());
         while let Some(notice) = self.notices.recv().await {
             let Some(_permit) = self.leadership.act() else { return };
@@ -84,18 +84,20 @@ impl Writer {
                 uid: Some(notice.uid),
                 ..ObjectReference::default()
             };
-            let result = match timeout(limit, self.recorder.publish(&event, &service)).await {
-                Ok(result) => result.map_err(|error| explain("create", "events.events.k8s.io", &error)),
-                Err(_) => Err(format!("API server silent, cannot create events: nothing came for {limit:?}")),
-            };
+            let published = timeout(limit, self.recorder.publish(&event, &service)).await;
+            let silent = format!("API server silent, cannot create events: nothing came for {limit:?}");
+            let result = published.map_or(Err((Problem::Unreachable, silent)), |result| {
+                result
+                    .map_err(|error| (Problem::of(&error), explain("create", "events.events.k8s.io", &error)))
+            });
             match result {
                 Ok(()) => {
-                    trouble.over();
+                    troubles.over();
                     self.metrics.event_written();
                 }
-                Err(reason) => {
+                Err((problem, reason)) => {
                     // It is not repeated: the next transition will be told, and the metrics tell of this one.
-                    trouble.note(&reason);
+                    troubles.note(Some(problem), &reason);
                     self.metrics.failed(Part::Event);
                 }
             }

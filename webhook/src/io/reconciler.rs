@@ -15,7 +15,7 @@ use gateherald_runtime::{
     backoff::Backoff,
     election::{self, Election, Leadership},
     follow::{News, Span, Subject, follow_reduced},
-    kubernetes::{Problem, Trouble, explain},
+    kubernetes::{Problem, Trouble, Troubles, explain},
     process,
     shutdown::Shutdown,
     tasks::{TaskResult, Tasks},
@@ -180,30 +180,33 @@ struct Term<'a> {
     driver: &'a Driver,
     reconciler: Reconciler,
     teller: Teller,
-    troubles: Troubles,
+    logs: Logs,
     fights: u64,
     was_ready: bool,
 }
 
-struct Troubles {
+/// What fails, as the log tells it: apart, so that what works does not end what fails.
+struct Logs {
     services: Trouble,
     namespaces: Trouble,
     registration: Trouble,
-    patch: Trouble,
+    patches: Troubles,
+    gateways: Troubles,
 }
 
 impl<'a> Term<'a> {
     fn new(driver: &'a Driver, teller: Teller) -> Self {
         let (mode, pace) = (driver.settings.mode, driver.settings.pace);
         let (rules, gateways) = (Arc::clone(&driver.rules.borrow()), Arc::clone(&driver.gateways));
-        let troubles = Troubles {
+        let logs = Logs {
             services: Trouble::new("reconciler: Services"),
             namespaces: Trouble::new("reconciler: namespaces"),
             registration: Trouble::new("reconciler: registration"),
-            patch: Trouble::new("reconciler: patches"),
+            patches: Troubles::new("reconciler: patches"),
+            gateways: Troubles::new("reconciler: Gateways"),
         };
         let reconciler = Reconciler::new(mode, pace, rules, gateways);
-        Self { driver, reconciler, teller, troubles, fights: 0, was_ready: false }
+        Self { driver, reconciler, teller, logs, fights: 0, was_ready: false }
     }
 
     /// Never ends by itself.
@@ -294,8 +297,11 @@ impl<'a> Term<'a> {
             }
             News::Applied((_, Some(seen))) => self.reconciler.applied(seen, now),
             News::Applied((key, None)) | News::Deleted((key, _)) => self.reconciler.gone(&key),
-            News::Connected => self.troubles.services.over(),
-            News::Failed(_, reason) => self.failed(Part::Services, &reason),
+            News::Connected => self.logs.services.over(),
+            News::Failed(_, reason) => {
+                self.driver.metrics.failed(Part::Services);
+                self.logs.services.note(&reason);
+            }
             News::UpTo(_) | News::Interrupted => {}
         }
     }
@@ -305,8 +311,11 @@ impl<'a> Term<'a> {
             News::All(all, _) => self.reconciler.all_namespaces(all.into_iter().collect()),
             News::Applied((name, labels)) => self.reconciler.namespace(&name, Some(labels)),
             News::Deleted((name, _)) => self.reconciler.namespace(&name, None),
-            News::Connected => self.troubles.namespaces.over(),
-            News::Failed(_, reason) => self.failed(Part::Namespaces, &reason),
+            News::Connected => self.logs.namespaces.over(),
+            News::Failed(_, reason) => {
+                self.driver.metrics.failed(Part::Namespaces);
+                self.logs.namespaces.note(&reason);
+            }
             News::UpTo(_) | News::Interrupted => {}
         }
     }
@@ -319,8 +328,11 @@ impl<'a> Term<'a> {
             }
             News::Applied(registration) => registration,
             News::Deleted(_) => Registration::read(None, configuration, entry),
-            News::Connected => return self.troubles.registration.over(),
-            News::Failed(_, reason) => return self.failed(Part::Registration, &reason),
+            News::Connected => return self.logs.registration.over(),
+            News::Failed(_, reason) => {
+                self.driver.metrics.failed(Part::Registration);
+                return self.logs.registration.note(&reason);
+            }
             News::UpTo(_) | News::Interrupted => return,
         };
         if let Registration::Unusable(reason) = &registration {
@@ -329,34 +341,35 @@ impl<'a> Term<'a> {
         self.reconciler.registered(registration);
     }
 
-    fn failed(&mut self, part: Part, reason: &str) {
-        self.driver.metrics.failed(part);
-        match part {
-            Part::Services => self.troubles.services.note(reason),
-            Part::Namespaces => self.troubles.namespaces.note(reason),
-            Part::Registration => self.troubles.registration.note(reason),
-            Part::Patch | Part::Gateway | Part::Event => self.troubles.patch.note(reason),
-        }
-    }
-
     fn settle(&mut self, written: &Written) {
         let Written { order, done, confirmed, failure } = written;
         if let (Some(asked), Some((key, gateway))) = (confirmed, &order.gateway) {
+            self.logs.gateways.over();
             self.reconciler.confirm(key.clone(), Arc::clone(gateway), *asked);
         }
         match done {
             Done::Written(_) => {
-                let (keys, reason) = (&order.need.keys, order.need.reason.name());
-                let service = &order.service;
-                info!(%service, reason, ?keys, "patched");
-                self.driver.metrics.patched(order.need.reason);
-                self.troubles.patch.over();
+                self.logs.patches.over();
+                if done.changed(order) {
+                    let (keys, reason) = (&order.need.keys, order.need.reason.name());
+                    let service = &order.service;
+                    info!(%service, reason, ?keys, "patched");
+                    self.driver.metrics.patched(order.need.reason);
+                }
             }
             Done::Conflict => self.driver.metrics.conflict(),
             Done::Gone | Done::Outdated | Done::Failed => {}
         }
-        if let Some((part, reason)) = failure {
-            self.failed(*part, reason);
+        match failure {
+            Some(Failure::Gateway(reason)) => {
+                self.driver.metrics.failed(Part::Gateway);
+                self.logs.gateways.note(None, reason);
+            }
+            Some(Failure::Patch(problem, reason)) => {
+                self.driver.metrics.failed(Part::Patch);
+                self.logs.patches.note(Some(*problem), reason);
+            }
+            None => {}
         }
         debug!(service = %order.service, ?done, "tried");
         self.reconciler.done(order, done, Instant::now());
@@ -386,7 +399,15 @@ struct Written {
     done: Done,
     /// When the API server was asked about the Gateway, if it then was the same.
     confirmed: Option<Instant>,
-    failure: Option<(Part, String)>,
+    failure: Option<Failure>,
+}
+
+/// Why there was no answer that says anything about the Service; for people.
+enum Failure {
+    /// The Gateway could not be looked up.
+    Gateway(String),
+    /// The Service could not be written.
+    Patch(Problem, String),
 }
 
 impl Driver {
@@ -404,14 +425,14 @@ impl Driver {
         Written { order, done, confirmed, failure }
     }
 
-    async fn attempt(&self, order: &Order, confirmed: &mut Option<Instant>) -> Result<Done, (Part, String)> {
+    async fn attempt(&self, order: &Order, confirmed: &mut Option<Instant>) -> Result<Done, Failure> {
         if let (true, Some((key, known))) = (order.confirm, &order.gateway) {
             let asked = Instant::now();
             let lookup = LiveLookup::new(self.client.clone());
             let rules = Arc::clone(&self.rules.borrow());
             let live = timeout(self.limit(), lookup.ask(&rules, &key.namespace, &key.name)).await;
-            let live = live.map_err(|_| (Part::Gateway, silent("gateways")))?;
-            match live.map_err(|reason| (Part::Gateway, reason))? {
+            let live = live.map_err(|_| Failure::Gateway(silent("gateways")))?;
+            match live.map_err(Failure::Gateway)? {
                 Some(live) if live == **known => *confirmed = Some(asked),
                 _ => return Ok(Done::Outdated),
             }
@@ -420,10 +441,10 @@ impl Driver {
         let Some(_permit) = self.leadership.act() else {
             return Ok(Done::Outdated);
         };
-        self.patch(order).await.map_err(|reason| (Part::Patch, reason))
+        self.patch(order).await
     }
 
-    async fn patch(&self, order: &Order) -> Result<Done, String> {
+    async fn patch(&self, order: &Order) -> Result<Done, Failure> {
         let ServiceKey { namespace, name } = &order.service;
         let api: Api<PartialObjectMeta<Service>> = Api::namespaced(self.client.clone(), namespace);
         let mut patch = order.need.patch.clone();
@@ -435,9 +456,12 @@ impl Driver {
             Ok(Err(error)) => match Problem::of(&error) {
                 Problem::Conflict => Ok(Done::Conflict),
                 Problem::NotFound => Ok(Done::Gone),
-                _ => Err(explain("patch", &format!("services {}", order.service), &error)),
+                problem => {
+                    let reason = explain("patch", &format!("services {}", order.service), &error);
+                    Err(Failure::Patch(problem, reason))
+                }
             },
-            Err(_) => Err(silent("services")),
+            Err(_) => Err(Failure::Patch(Problem::Unreachable, silent("services"))),
         }
     }
 }

@@ -57,3 +57,11 @@ pub enum Done {
     /// It could not be written.
     Failed,
 }
+
+impl Done {
+    /// Whether the Service is another one now. A write that an admission plugin took back leaves the resourceVersion as it
+    /// was, and no event follows.
+    pub fn changed(&self, order: &Order) -> bool {
+        matches!(self, Self::Written(version) if *version != order.version)
+    }
+}
