@@ -113,8 +113,11 @@ fn message(kind: Kind, gateway: &str, changes: &str) -> String {
     }
 }
 
-/// As many as fit, then how many more there are.
+/// As many as fit, then how many more there are. What is changed without any is the memory.
 fn listed(changes: &[String]) -> String {
+    if changes.is_empty() {
+        return "what Gateherald remembers".to_owned();
+    }
     let mut bytes = 0;
     let mut fits = |change: &&String| {
         bytes += change.len() + 2;

@@ -41,6 +41,7 @@ fn lists_are_cut_with_the_number_of_what_is_left_out() {
     let left = 1000 - text.matches('=').count();
     assert!(text.ends_with(&format!(" and {left} more")), "{text}");
     assert_eq!(listed(&["x".repeat(LIST_BYTES)]), "1 labels");
+    assert_eq!(listed(&[]), "what Gateherald remembers");
 }
 
 #[test]
