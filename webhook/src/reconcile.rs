@@ -185,6 +185,8 @@ impl Reconciler {
         for key in &keys {
             self.index(key);
         }
+        // What is needed now may be news, whatever the Gateway.
+        self.services.values_mut().for_each(|held| held.written_with = None);
         self.enqueue_all();
     }
 
@@ -257,13 +259,9 @@ impl Reconciler {
         let mut wake = LOST_EVENT;
         held.phase = Phase::Resting;
         match done {
-            Done::Written(version) => {
-                held.failures = 0;
-                held.persistence.wrote(order.need.clone(), now);
-                if *version == order.version {
-                    // An admission plugin took it back: no event will come.
-                    wake = AGAIN;
-                }
+            Done::Written(_) => {
+                held.wrote(order, done, now);
+                wake = if done.changed(order) { LOST_EVENT } else { AGAIN };
                 held.phase = Phase::Awaiting;
             }
             Done::Conflict | Done::Gone => held.phase = Phase::Awaiting,
@@ -307,7 +305,9 @@ impl Reconciler {
         };
         self.index(&key);
         self.tell_changes(&key, &before);
-        self.rest(&key);
+        if !self.services.get(&key).is_some_and(Held::is_late) {
+            self.rest(&key);
+        }
         self.enqueue(&key);
     }
 
@@ -437,7 +437,7 @@ impl Reconciler {
                 None
             }
             Mode::Report => None,
-            Mode::Repair => self.permit(key, &need, now),
+            Mode::Repair => self.permit(key, &need, known.as_ref(), now),
         };
         let held = self.services.get_mut(key)?;
         if let (Mode::Repair, Some(until)) = (self.mode, held.rests_until(now)) {
@@ -458,12 +458,18 @@ impl Reconciler {
     }
 
     /// Whether a needed change may be written now.
-    fn permit(&mut self, key: &ServiceKey, need: &Need, now: Instant) -> Option<()> {
+    fn permit(
+        &mut self,
+        key: &ServiceKey,
+        need: &Need,
+        gateway: Option<&Arc<Gateway>>,
+        now: Instant,
+    ) -> Option<()> {
         let held = self.services.get_mut(key)?;
         if held.retry.is_some_and(|retry| now < retry) {
             return None;
         }
-        match held.persistence.judge(need, now) {
+        match held.judge(need, gateway, now) {
             Verdict::Write => {
                 held.paused = None;
                 held.retry = None;

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One Service in the reconciler's view.
 
-use gateherald_model::injection::Outcome;
+use std::sync::Arc;
+
+use gateherald_model::{injection::Outcome, owner::Gateway};
 use tokio::time::Instant;
 
 use super::{
     CONFIRM, GatewayKey, Seen,
     judgement::Need,
     notice::{Kind, Notice},
-    persistence::Persistence,
+    order::{Done, Order},
+    persistence::{Cause, Persistence, Verdict},
 };
 
 /// Where a Service stands.
@@ -42,6 +45,11 @@ pub(super) struct Held {
     pub(super) retry: Option<Instant>,
     pub(super) failures: u32,
     pub(super) persistence: Persistence,
+    /// What the last write was decided with, if it was not forgotten since.
+    pub(super) written_with: Option<Basis>,
+    /// The version that the last write replaced. Whoever shows it again is late: it says nothing about what became of the
+    /// write.
+    pub(super) replaced: Option<String>,
     /// Before this the needed change is not written, because somebody undoes it.
     pub(super) paused: Option<Instant>,
     /// The change that it needs.
@@ -50,6 +58,12 @@ pub(super) struct Held {
     baseline: bool,
     told: Option<Outcome>,
     suspected: Option<(Outcome, Instant)>,
+}
+
+/// What a write is decided with, beside the rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Basis {
+    gateway: Option<Arc<Gateway>>,
 }
 
 /// What of it is counted.
@@ -74,12 +88,37 @@ impl Held {
             retry: None,
             failures: 0,
             persistence: Persistence::default(),
+            written_with: None,
+            replaced: None,
             paused: None,
             drift: None,
             baseline,
             told: None,
             suspected: None,
         }
+    }
+
+    /// It was written.
+    pub(super) fn wrote(&mut self, order: &Order, done: &Done, now: Instant) {
+        self.failures = 0;
+        self.persistence.wrote(order.need.clone(), now);
+        let gateway = order.gateway.as_ref().map(|(_, gateway)| Arc::clone(gateway));
+        self.written_with = Some(Basis { gateway });
+        self.replaced = done.changed(order).then(|| order.version.clone());
+    }
+
+    /// Whether it is shown as it was before the last write.
+    pub(super) fn is_late(&self) -> bool {
+        self.replaced.as_ref() == Some(&self.seen.version)
+    }
+
+    /// Whether a change that is needed with this Gateway may be written.
+    pub(super) fn judge(&mut self, need: &Need, gateway: Option<&Arc<Gateway>>, now: Instant) -> Verdict {
+        if self.is_late() {
+            return Verdict::Write;
+        }
+        let same = self.written_with.as_ref().is_some_and(|basis| basis.gateway.as_ref() == gateway);
+        self.persistence.judge(need, if same { Cause::Service } else { Cause::News }, now)
     }
 
     /// It is not (or no longer) for the reconciler.

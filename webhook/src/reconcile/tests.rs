@@ -13,6 +13,8 @@ use serde_json::json;
 
 use super::{judgement::Reason, *};
 
+mod writes;
+
 const S: Duration = Duration::from_secs(1);
 
 fn map(pairs: &[(&str, &str)]) -> LabelMap {
