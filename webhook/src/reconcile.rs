@@ -50,6 +50,8 @@ const LOST_EVENT: Duration = Duration::from_secs(30);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// up to this.
 const LONGEST_RETRY: Duration = Duration::from_mins(1);
+/// Services that are decided about at a stretch, some milliseconds' work: the thread serves reviews too.
+const BATCH: usize = 256;
 
 /// A Service as the watch shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -216,10 +218,14 @@ impl Reconciler {
         }
     }
 
-    /// The next write, if there is one and the pace allows it.
+    /// The next write, if there is one and the pace allows it. Gives up after a batch of decisions without one: then
+    /// [`Self::deadline`] is now.
     pub fn order(&mut self, now: Instant) -> Option<Order> {
         self.wake(now);
-        while self.is_ready() && self.in_flight < self.limit && self.rate.next(now) <= now {
+        for _ in 0..BATCH {
+            if !(self.is_ready() && self.in_flight < self.limit && self.rate.next(now) <= now) {
+                return None;
+            }
             let key = self.queue.pop_front()?;
             let order = self.decide_and_count(&key, now);
             if let Some(order) = order {

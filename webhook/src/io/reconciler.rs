@@ -30,6 +30,7 @@ use kube::{
 };
 use tokio::{
     sync::{broadcast, watch},
+    task::yield_now,
     time::{Duration, Instant, sleep_until, timeout},
 };
 use tracing::{debug, info, warn};
@@ -225,6 +226,10 @@ impl<'a> Term<'a> {
             }
             self.publish();
             let deadline = self.reconciler.deadline(now);
+            if deadline.is_some_and(|deadline| deadline <= now) {
+                // There is more to decide, but others want the thread too.
+                yield_now().await;
+            }
             tokio::select! {
                 () = &mut synced, if !is_synced => {
                     is_synced = true;

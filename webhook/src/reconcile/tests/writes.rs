@@ -82,6 +82,22 @@ fn only_a_write_that_left_another_version_changed_something() {
 }
 
 #[test]
+fn many_services_are_decided_about_in_batches() {
+    let fine = |n| service(&format!("web-{n}"), 1, &[("a", "1")], &[("a", "1")]);
+    let mut services: Vec<_> = (0..1000).map(fine).collect();
+    services.push(service("zz-drifted", 1, &[], &[]));
+    let mut bench = Bench::with_services(Mode::Repair, &[("a", "1")], services);
+    for batch in 1..4 {
+        assert_eq!(bench.order(), None);
+        assert_eq!(bench.reconciler.counts().queued, 1001 - batch * BATCH);
+        // Go on at once, after everybody else.
+        assert_eq!(bench.reconciler.deadline(bench.now), Some(bench.now));
+    }
+    assert_eq!(bench.expect_order().service, key("zz-drifted"));
+    assert_eq!((bench.order(), bench.reconciler.counts().queued), (None, 0));
+}
+
+#[test]
 fn a_change_of_nothing_but_the_memory_is_told_as_that() {
     let mut bench = Bench::new(Mode::Report, &[("a", "1")]);
     let mut opted_out = service("web", 1, &[("a", "1")], &[("a", "1")]);
