@@ -12,7 +12,7 @@ use kube::{
     api::{ListParams, WatchEvent, WatchParams},
 };
 use serde::de::DeserializeOwned;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 pub use crate::request::ATTEMPT;
 use crate::{
@@ -21,6 +21,8 @@ use crate::{
     request::RequestError,
 };
 
+/// 1 s: a watch that ends sooner did not work, even if the API server ends it without an error.
+const BRIEF: Duration = Duration::from_secs(1);
 /// 500: objects of one page of a list, so that a long one is not held in memory whole before it is reduced.
 const PAGE: u32 = 500;
 
@@ -90,7 +92,13 @@ impl<K: kube::Resource + Clone + DeserializeOwned + Debug + Send + 'static> Foll
 enum Stage<K> {
     List,
     Open(String),
-    Watching(String, BoxStream<'static, Result<WatchEvent<K>, kube::Error>>),
+    Watching(String, Events<K>),
+}
+
+/// A watch, and when it was opened.
+struct Events<K> {
+    opened: Instant,
+    stream: BoxStream<'static, Result<WatchEvent<K>, kube::Error>>,
 }
 
 struct Follower<K, F> {
@@ -169,8 +177,8 @@ impl<K: Followed, T, F: Fn(K) -> T> Follower<K, F> {
         };
         match timeout(ATTEMPT, self.subject.api.watch(&params, &version)).await {
             Ok(Ok(events)) => {
-                self.stage = Stage::Watching(version, events.boxed());
-                self.subject.pauses.reset();
+                let events = Events { opened: Instant::now(), stream: events.boxed() };
+                self.stage = Stage::Watching(version, events);
                 News::Connected
             }
             Ok(Err(e)) if is_gone(&e) => self.failed("watch", &e, Stage::List),
@@ -180,15 +188,15 @@ impl<K: Followed, T, F: Fn(K) -> T> Follower<K, F> {
     }
 
     /// One event; none when it has nothing to tell.
-    async fn watch(
-        &mut self,
-        version: String,
-        mut events: BoxStream<'static, Result<WatchEvent<K>, kube::Error>>,
-    ) -> Option<News<T>> {
+    async fn watch(&mut self, version: String, mut events: Events<K>) -> Option<News<T>> {
         let silence = self.subject.span.silence;
-        let Ok(event) = timeout(silence, events.try_next()).await else {
+        let Ok(event) = timeout(silence, events.stream.try_next()).await else {
             return Some(self.hangs("watch", silence, Stage::Open(version)));
         };
+        let brief = events.opened.elapsed() < BRIEF;
+        if !brief {
+            self.subject.pauses.reset();
+        }
         let (version, news) = match event {
             Ok(Some(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
                 (object.resource_version().unwrap_or(version), Some(News::Applied((self.reduce)(object))))
@@ -205,6 +213,7 @@ impl<K: Followed, T, F: Fn(K) -> T> Follower<K, F> {
             }
             Ok(None) => {
                 self.stage = Stage::Open(version);
+                self.pause = brief.then(|| self.subject.pauses.pause());
                 return Some(News::Interrupted);
             }
             // A broken connection leaves no gap; an event that cannot be read does, so begin anew.
@@ -248,3 +257,6 @@ impl<K: Followed, T, F: Fn(K) -> T> Follower<K, F> {
 fn is_gone(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 410)
 }
+
+#[cfg(test)]
+mod tests;
