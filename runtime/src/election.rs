@@ -166,6 +166,8 @@ pub struct Election {
     metrics: Metrics,
     clock: Clock,
     told: String,
+    /// Whether a write was begun of which nobody knows what became of it.
+    unsure: bool,
 }
 
 impl Election {
@@ -180,7 +182,8 @@ impl Election {
         let store = LeaseStore::new(client, (namespace, lease, owner), field_manager, times.attempt());
         let candidate = Candidate::new(me, *times);
         let told = String::new();
-        let election = Self { settings, candidate, store, term, acting, metrics, clock: boot_time, told };
+        let election =
+            Self { settings, candidate, store, term, acting, metrics, clock: boot_time, told, unsure: false };
         (election, leadership)
     }
 
@@ -220,14 +223,22 @@ impl Election {
 
     async fn attempt(&mut self, step: &Step, trouble: &mut Trouble) {
         let sent = (self.clock)();
+        // This may be cancelled at any await, after the request was sent.
+        self.unsure |= matches!(step, Step::Write(_));
         let result = match step {
             Step::Look => self.store.look().await.map(|seen| self.candidate.saw((self.clock)(), seen)),
             Step::Write(draft) => self.write(draft).await.map(|seen| self.candidate.wrote(sent, seen)),
             Step::Wait(_) => Ok(()),
         };
         match result {
-            Ok(()) => trouble.over(),
-            Err(Failure::Conflict) => self.candidate.lost_the_race(),
+            Ok(()) => {
+                self.unsure = false;
+                trouble.over();
+            }
+            Err(Failure::Conflict) => {
+                self.unsure = false;
+                self.candidate.lost_the_race();
+            }
             Err(Failure::Failed(reason)) => {
                 trouble.note(&reason);
                 self.candidate.failed((self.clock)());
@@ -280,11 +291,12 @@ impl Election {
     async fn resign(&mut self) {
         let led = self.candidate.resign();
         self.term.send_replace(None);
-        if !led {
+        if led {
+            self.metrics.leader.set(0);
+            self.metrics.transitions.inc();
+        } else if !self.unsure {
             return;
         }
-        self.metrics.leader.set(0);
-        self.metrics.transitions.inc();
         self.acting.closed().await;
         let lease = self.settings.lease;
         match self.release().await {
@@ -295,7 +307,7 @@ impl Election {
         }
     }
 
-    /// Whether it was ours to release. A renewal that was under way may have been written: then it is read first.
+    /// Whether it was ours to release. A write that was under way may have arrived: then the Lease is read first.
     async fn release(&mut self) -> Result<bool, Failure> {
         if let Some(replaces) = self.candidate.held() {
             match self.store.release(&replaces).await {

@@ -1,5 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-use tokio::time::{Instant, advance, timeout};
+use std::{
+    convert::Infallible,
+    sync::{Mutex, MutexGuard},
+};
+
+use axum::body::Body;
+use futures::future::pending;
+use http::{Method, Request, Response};
+use k8s_openapi::{api::coordination::v1::Lease, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use tokio::{
+    sync::Notify,
+    time::{Instant, advance, timeout},
+};
 
 use super::*;
 
@@ -69,4 +81,86 @@ async fn whoever_waits_for_an_election_that_is_over_learns_it() {
     drop(term);
     assert!(!leadership.gained().await);
     leadership.lost().await;
+}
+
+/// An API server that stores the first write of a free Lease and never says so.
+#[derive(Clone)]
+struct Silent {
+    lease: Arc<Mutex<Lease>>,
+    stored: Arc<Notify>,
+}
+
+impl Silent {
+    fn new() -> Self {
+        let metadata = ObjectMeta {
+            name: Some("lease".into()),
+            uid: Some("uid".into()),
+            resource_version: Some("1".into()),
+            ..ObjectMeta::default()
+        };
+        let lease = Lease { metadata, spec: None };
+        Self { lease: Arc::new(Mutex::new(lease)), stored: Arc::default() }
+    }
+
+    fn lease(&self) -> MutexGuard<'_, Lease> {
+        self.lease.lock().unwrap()
+    }
+
+    fn holder(&self) -> Option<String> {
+        self.lease().spec.as_ref().and_then(|spec| spec.holder_identity.clone())
+    }
+
+    async fn answer(self, request: Request<kube::client::Body>) -> Result<Response<Body>, Infallible> {
+        let (parts, body) = request.into_parts();
+        // Lists and watches only wake.
+        if parts.uri.path().ends_with("leases") {
+            return pending().await;
+        }
+        if parts.method == Method::PUT {
+            let bytes = body.collect_bytes().await.unwrap();
+            let first = {
+                let mut lease = self.lease();
+                let mut new: Lease = serde_json::from_slice(&bytes).unwrap();
+                assert_eq!(new.metadata.resource_version, lease.metadata.resource_version);
+                let first = lease.spec.is_none();
+                new.metadata.resource_version = Some(if first { "2" } else { "3" }.into());
+                *lease = new;
+                first
+            };
+            if first {
+                self.stored.notify_one();
+                return pending().await;
+            }
+        }
+        Ok(Response::new(Body::from(serde_json::to_vec(&*self.lease()).unwrap())))
+    }
+}
+
+#[tokio::test]
+async fn a_lease_that_was_acquired_while_the_process_drained_is_released() {
+    let server = Silent::new();
+    let client = Client::new(
+        tower::service_fn({
+            let server = server.clone();
+            move |request| server.clone().answer(request)
+        }),
+        "default",
+    );
+    let settings = Settings {
+        namespace: "default".into(),
+        lease: "lease",
+        owner: "owner".into(),
+        name: "pod".into(),
+        field_manager: "tests",
+        times: Times::new(S * 3600, S * 1200).unwrap(),
+    };
+    let (election, leadership) = Election::new(client, settings, Metrics::default());
+    let shutdown = Shutdown::default();
+    let election = tokio::spawn(election.run(shutdown.clone()));
+    server.stored.notified().await;
+    assert!(server.holder().unwrap().starts_with("pod_"));
+    assert!(leadership.act().is_none(), "nobody said that it leads");
+    shutdown.drain();
+    election.await.unwrap().unwrap();
+    assert_eq!(server.holder().as_deref(), Some(""));
 }
