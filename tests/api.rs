@@ -9,6 +9,7 @@ mod api_lab;
 mod api_metrics;
 mod api_operations;
 mod api_reconcile;
+mod api_reconcile_leader;
 mod api_rules;
 mod api_webhook;
 mod api_webhook_faults;

@@ -9,9 +9,10 @@ use gateherald_lab::{Lab, Options, Webhook, chart, run_alone};
 use gateherald_tests::callers::Callers;
 use gateherald_tests::certificates::{
     HandMade, Load, SECONDS, SECRET, SERVER_NAME, certificates, edit, failed_open, handshake, live_bundle,
-    metric, secret, text, write_bundle,
+    secret, text, write_bundle,
 };
 use gateherald_tests::gateways::Shop;
+use gateherald_tests::metrics::metric;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, DynamicObject, PostParams};
 use kube::{Api, ResourceExt};

@@ -7,9 +7,10 @@ use gateherald_lab::standin::cert_manager::{INJECT, SecretVolume, inject};
 use gateherald_lab::{Lab, Options, Webhook, chart, run_alone};
 use gateherald_tests::certificates::{
     CONFIGURATION, HandMade, Load, SECRET, SERVER_NAME, certificates, failed_open, handshake, live_bundle,
-    metric, not_ready, write_bundle,
+    not_ready, write_bundle,
 };
 use gateherald_tests::gateways::Shop;
+use gateherald_tests::metrics::metric;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use serde_json::json;

@@ -197,17 +197,6 @@ pub async fn not_ready(webhook: &Webhook, reason: &str) -> anyhow::Result<()> {
     .await
 }
 
-/// The value of one series of the webhook's metrics, named without the program's prefix.
-///
-/// # Errors
-/// When it is not served.
-pub async fn metric(webhook: &Webhook, series: &str) -> anyhow::Result<f64> {
-    let metrics = webhook.get("/metrics").await?.body;
-    let name = format!("gateherald_webhook_{series} ");
-    let line = metrics.lines().find_map(|line| line.strip_prefix(&name));
-    Ok(line.with_context(|| format!("no {series} in {metrics}"))?.parse()?)
-}
-
 /// How many calls of our entry failed and were let through, as the API server counts.
 ///
 /// # Errors

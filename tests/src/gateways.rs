@@ -75,6 +75,50 @@ impl<'a> Shop<'a> {
         .await
     }
 
+    /// Waits until a Service of this Gateway that is created (as a dry run) gets no labels: the API server calls no more.
+    ///
+    /// # Errors
+    /// Those of the API server, and when it does within a minute.
+    pub async fn until_unlabelled(&self, gateway: &DynamicObject) -> anyhow::Result<()> {
+        let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+        let service = service("until-unlabelled", &owned_by(gateway)?)?;
+        until("the API server calls the webhook no more", LONG, async || {
+            let labels = labels(&self.services().create(&dry_run, &service).await?);
+            Ok(if labels == json!({}) { Look::Found(()) } else { Look::NotYet(labels.to_string()) })
+        })
+        .await
+    }
+
+    /// Changes labels of a Gateway; null removes one.
+    ///
+    /// # Errors
+    /// Those of the API server.
+    pub async fn relabel(&self, gateway: &str, labels: &Value) -> anyhow::Result<()> {
+        let patch = Patch::Merge(json!({ "metadata": { "labels": labels } }));
+        self.gateways().patch(gateway, &PatchParams::default(), &patch).await.map(drop).map_err(Into::into)
+    }
+
+    /// Changes metadata of a Service by a merge patch.
+    ///
+    /// # Errors
+    /// Those of the API server.
+    pub async fn edit(&self, service: &str, metadata: &Value) -> anyhow::Result<()> {
+        let patch = Patch::Merge(json!({ "metadata": metadata }));
+        self.services().patch(service, &PatchParams::default(), &patch).await.map(drop).map_err(Into::into)
+    }
+
+    /// Waits until a Service has exactly these labels.
+    ///
+    /// # Errors
+    /// Those of the API server, and when it does not within a minute.
+    pub async fn until_labels(&self, name: &str, expected: &Value) -> anyhow::Result<()> {
+        until(&format!("{name} has the labels {expected}"), LONG, async || {
+            let found = labels(&self.services().get(name).await?);
+            Ok(if found == *expected { Look::Found(()) } else { Look::NotYet(found.to_string()) })
+        })
+        .await
+    }
+
     /// Creates a Gateway, or changes it to exactly this metadata.
     ///
     /// # Errors

@@ -4,4 +4,6 @@
 pub mod callers;
 pub mod certificates;
 pub mod gateways;
+pub mod metrics;
+pub mod reconciling;
 pub mod vips;
