@@ -192,7 +192,10 @@ impl Election {
         let api = self.store.leases.clone();
         let only = Some(self.settings.lease.to_owned());
         // Only wakes: what counts is read. So nothing depends on the order or the age of its events.
-        let mut news = follow(Subject { api, name: RESOURCE, only, pauses: Backoff::default(), span: Span::long() }, None);
+        let mut news = follow(
+            Subject { api, name: RESOURCE, only, pauses: Backoff::default(), span: Span::long() },
+            None,
+        );
         let mut trouble = Trouble::new("election");
         loop {
             let now = (self.clock)();

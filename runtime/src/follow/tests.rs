@@ -37,7 +37,10 @@ fn watches_that_last(time: Duration) -> (Client, Arc<AtomicU32>) {
 async fn opened_in_an_hour(time: Duration) -> u32 {
     let (client, watches) = watches_that_last(time);
     let api: Api<ConfigMap> = Api::all(client);
-    let news = follow(Subject { api, name: "configmaps", only: None, pauses: Backoff::default() }, None);
+    let news = follow(
+        Subject { api, name: "configmaps", only: None, pauses: Backoff::default(), span: Span::long() },
+        None,
+    );
     let counting = news.for_each(|news| async move {
         assert!(!matches!(news, News::Failed(..)), "{news:?}");
     });

@@ -161,8 +161,13 @@ impl Watch {
         mut rules: Arc<Rules>,
         trouble: &mut Trouble,
     ) -> TaskResult {
-        let subject =
-            Subject { api: api.clone(), name: GATEWAY_RESOURCE, only: None, pauses: Backoff::default(), span: Span::long() };
+        let subject = Subject {
+            api: api.clone(),
+            name: GATEWAY_RESOURCE,
+            only: None,
+            pauses: Backoff::default(),
+            span: Span::long(),
+        };
         let kept = Arc::clone(&rules);
         let mut news = pin!(follow_reduced(subject, None, move |object| name(object, &kept)));
         loop {

@@ -256,14 +256,16 @@ impl<'a> Term<'a> {
 
     fn services(&self) -> Services {
         let api: Api<PartialObjectMeta<Service>> = Api::all(self.driver.client.clone());
-        let subject = Subject { api, name: "services", only: None, pauses: Backoff::default(), span: Span::long() };
+        let subject =
+            Subject { api, name: "services", only: None, pauses: Backoff::default(), span: Span::long() };
         let rules = Arc::clone(&self.driver.rules.borrow());
         follow_reduced(subject, None, move |service| reduce(&rules, service))
     }
 
     fn namespaces(&self) -> Namespaces {
         let api: Api<PartialObjectMeta<Namespace>> = Api::all(self.driver.client.clone());
-        let subject = Subject { api, name: "namespaces", only: None, pauses: Backoff::default(), span: Span::long() };
+        let subject =
+            Subject { api, name: "namespaces", only: None, pauses: Backoff::default(), span: Span::long() };
         follow_reduced(subject, None, |found| (found.name_any(), found.metadata.labels.unwrap_or_default()))
     }
 
