@@ -181,15 +181,12 @@ fn whatever_a_person_does_to_a_lease_two_never_answer_and_somebody_does_again() 
             let asking = site.lan.client().ask_every(OFTEN, &[vip]);
             wire.wait_for(LONG, |f| f.arp().is_some_and(|arp| arp.answers(vip))).await?;
             let session = format!("gateherald-node-{}", site.nodes[owner].name());
-            match patches.get(step) {
-                Some(patch) => {
-                    let args = ["patch", "lease", &claim, "-n", NAMESPACE, "--type=merge", "-p", patch];
-                    lab.kubectl(&args).await?;
-                }
-                None => {
-                    let lease = if step == patches.len() { &claim } else { &session };
-                    lab.kubectl(&["delete", "lease", lease, "-n", NAMESPACE]).await?;
-                }
+            if let Some(patch) = patches.get(step) {
+                let args = ["patch", "lease", &claim, "-n", NAMESPACE, "--type=merge", "-p", patch];
+                lab.kubectl(&args).await?;
+            } else {
+                let lease = if step == patches.len() { &claim } else { &session };
+                lab.kubectl(&["delete", "lease", lease, "-n", NAMESPACE]).await?;
             }
             // Until the first one has noticed.
             let lost = if step > patches.len() { "session lost" } else { "lost the address" };
