@@ -35,6 +35,17 @@ pub enum OwnerError {
     Api(String),
 }
 
+/// The reference to a `ConfigMap` that was read; `None` if it lacks what the API server always gives.
+pub fn reference(config_map: &ConfigMap) -> Option<OwnerReference> {
+    Some(OwnerReference {
+        api_version: "v1".into(),
+        kind: "ConfigMap".into(),
+        name: config_map.metadata.name.clone()?,
+        uid: config_map.metadata.uid.clone()?,
+        ..OwnerReference::default()
+    })
+}
+
 impl Owner {
     /// Sends nothing.
     pub fn new(client: Client, namespace: &str, name: &str) -> Self {
@@ -52,12 +63,6 @@ impl Owner {
         let found = limited(limit, api.get_opt(name)).await;
         let found = found.map_err(|error| OwnerError::Api(error.explain("get", &resource)))?;
         let missing = || OwnerError::Missing { namespace: namespace.clone(), name: name.clone() };
-        Ok(OwnerReference {
-            api_version: "v1".into(),
-            kind: "ConfigMap".into(),
-            name: name.clone(),
-            uid: found.and_then(|owner| owner.metadata.uid).ok_or_else(missing)?,
-            ..OwnerReference::default()
-        })
+        found.as_ref().and_then(reference).ok_or_else(missing)
     }
 }

@@ -21,6 +21,7 @@ use tokio::{
 };
 
 use crate::{
+    listing::fitting,
     metrics::Metrics,
     review::{Review, Verb},
 };
@@ -144,14 +145,10 @@ impl Conclusion<'_> {
 
 /// As many names as fit, then how many more there are.
 fn joined(names: &[String]) -> String {
-    let mut bytes = 0;
-    let mut fits = |name: &&String| {
-        bytes += name.len() + 1;
-        bytes <= ANNOTATION_BYTES
-    };
-    let shown = names.iter().take_while(|name| fits(name)).count();
-    let text = names[..shown].join(",");
-    if shown < names.len() { format!("{text} and {} more", names.len() - shown) } else { text }
+    match fitting(names, ",", ANNOTATION_BYTES) {
+        (text, 0) => text,
+        (text, more) => format!("{text} and {more} more"),
+    }
 }
 
 /// Where reviews hand in their lines; never waits.

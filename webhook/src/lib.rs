@@ -23,6 +23,7 @@ pub mod config;
 pub mod handler;
 pub mod http;
 pub mod io;
+mod listing;
 pub mod metrics;
 pub mod pace;
 pub mod reconcile;

@@ -13,9 +13,7 @@ use gateherald_runtime::{
 };
 use http_body_util::BodyExt;
 use k8s_openapi::{
-    api::{coordination::v1::Lease, core::v1::ConfigMap},
-    apimachinery::pkg::apis::meta::v1::OwnerReference,
-    jiff::Timestamp,
+    api::coordination::v1::Lease, apimachinery::pkg::apis::meta::v1::OwnerReference, jiff::Timestamp,
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -228,17 +226,6 @@ fn name(write: &Write) -> String {
         Write::Create(record) | Write::Replace(_, record) => names::of(&record.key()),
         Write::Delete(_, key) => names::of(key),
     }
-}
-
-/// The owner of everything that announcers create: the chart's `ConfigMap` that never changes.
-pub fn owner_reference(config_map: &ConfigMap) -> Option<OwnerReference> {
-    Some(OwnerReference {
-        api_version: "v1".to_owned(),
-        kind: "ConfigMap".to_owned(),
-        name: config_map.name_any(),
-        uid: config_map.uid()?,
-        ..OwnerReference::default()
-    })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use gateherald_runtime::{
     backoff::Backoff,
     kubernetes::{Problem, Trouble, explain},
-    readiness,
+    owner, readiness,
 };
 use k8s_openapi::{
     api::core::v1::{ConfigMap, Namespace},
@@ -13,7 +13,7 @@ use k8s_openapi::{
 use kube::{Api, Client, ResourceExt};
 use tokio::time::{sleep, timeout};
 
-use super::{follow::ATTEMPT, leases::owner_reference};
+use super::follow::ATTEMPT;
 
 /// The installation.
 #[derive(Debug, Clone)]
@@ -54,7 +54,7 @@ async fn look(client: &Client, namespace: &str, owner: &str) -> Result<Release, 
         }
         _ => explain("get", &format!("configmaps/{owner}"), &e),
     })?;
-    match (home.uid(), owner_reference(&owner_object)) {
+    match (home.uid(), owner::reference(&owner_object)) {
         (Some(namespace_uid), Some(owner)) => Ok(Release { namespace_uid, owner }),
         _ => Err("the API server returned objects without uid".to_owned()),
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use gateherald_model::{injection::Outcome, metadata::Metadata};
 
 use super::{GatewayKey, ServiceKey};
+use crate::listing::fitting;
 
 /// Longest list of labels in a message, in bytes: a message may have 1,024.
 const LIST_BYTES: usize = 600;
@@ -118,17 +119,10 @@ fn listed(changes: &[String]) -> String {
     if changes.is_empty() {
         return "what Gateherald remembers".to_owned();
     }
-    let mut bytes = 0;
-    let mut fits = |change: &&String| {
-        bytes += change.len() + 2;
-        bytes <= LIST_BYTES
-    };
-    let shown = changes.iter().take_while(|change| fits(change)).count();
-    let text = changes[..shown].join(", ");
-    match changes.len() - shown {
-        0 => text,
-        more if shown == 0 => format!("{more} labels"),
-        more => format!("{text} and {more} more"),
+    match fitting(changes, ", ", LIST_BYTES) {
+        (text, 0) => text,
+        (text, more) if text.is_empty() => format!("{more} labels"),
+        (text, more) => format!("{text} and {more} more"),
     }
 }
 
