@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use futures::future::{join_all, try_join_all};
@@ -175,9 +175,14 @@ fn the_largest_bodies_at_once_stay_within_the_memory_set_aside() -> anyhow::Resu
         if let Some(status) = seen.keys().find(|status| ![200, 400, 408, 503].contains(*status)) {
             bail!("status {status}");
         }
-        // One alone is always answered.
+        // One alone is answered once the machine has got round to it: slowness and the crowd's leftovers pass, nothing else does.
         for (body, expected) in bodies.iter().zip([200, 400, 200, 200]) {
-            assert_eq!(stranger.post(body).await?, expected);
+            until("one alone is answered", LONG, async || {
+                let status = stranger.post(body).await?;
+                ensure!([expected, 408, 503].contains(&status), "status {status} instead of {expected}");
+                Ok(if status == expected { Look::Found(()) } else { Look::NotYet(status.to_string()) })
+            })
+            .await?;
         }
         Ok(())
     })
