@@ -115,18 +115,20 @@ impl Knowledge {
     }
 
     /// A missing claim: the last holder seen still counts, and nothing is created before the watch is old enough.
+    ///
+    /// Its title went with the claim, if it has seen that; a holder that has not seen it for D is not fresh, alive or not.
     fn judge_missing(&self, seen: &ClaimSeen, synced: Now, me: Me<'_>, now: Now) -> Verdict {
         let holder = match &seen.last {
             None => Verdict::Take(Ground::Unclaimed),
-            Some(LastHolder { session, at, .. }) if session == me.session => {
-                self.after(*at, Ground::WaitedOut, now)
-            }
             Some(LastHolder { session, node, at }) => {
-                self.judge_holder(node, session, *at, !seen.odd, me, now)
+                let other = session.as_deref().filter(|session| *session != me.session && !seen.odd);
+                other
+                    .and_then(|session| self.judge_ended(node, session, me, now))
+                    .unwrap_or_else(|| self.after(at.or_later(synced), Ground::WaitedOut, now))
             }
         };
         match (holder, self.after(synced, Ground::Unclaimed, now)) {
-            (Verdict::Take(_), creation) => creation,
+            (Verdict::Take(_), Verdict::Wait(left)) => Verdict::Wait(left),
             (Verdict::Wait(one), Verdict::Wait(other)) => Verdict::Wait(one.max(other)),
             (holder, _) => holder,
         }
@@ -145,18 +147,25 @@ impl Knowledge {
         let Some(seen) = self.sessions.get(node) else {
             return self.after(since.or_later(synced), Ground::WaitedOut, now);
         };
-        if let Some(by) = seen.ended(session).filter(|_| trusted) {
-            return match &seen.last_ended {
-                Some((id, EndedBy::Lapse | EndedBy::Successor, at)) if id == session && node != me.node => {
-                    wait(*at, COURTESY, now).unwrap_or(Verdict::Take(Ground::Ended(by)))
-                }
-                _ => Verdict::Take(Ground::Ended(by)),
-            };
+        if let Some(verdict) = self.judge_ended(node, session, me, now).filter(|_| trusted) {
+            return verdict;
         }
         if seen.id() == Some(session) {
             return Verdict::Held;
         }
         self.after(since.or_later(synced).or_later(seen.unnamed_since(session)), Ground::WaitedOut, now)
+    }
+
+    /// Rule 5b: none if the session is not listed as ended.
+    fn judge_ended(&self, node: &str, session: &str, me: Me<'_>, now: Now) -> Option<Verdict> {
+        let seen = self.sessions.get(node)?;
+        let take = Verdict::Take(Ground::Ended(seen.ended(session)?));
+        Some(match &seen.last_ended {
+            Some((id, EndedBy::Lapse | EndedBy::Successor, at)) if id == session && node != me.node => {
+                wait(*at, COURTESY, now).unwrap_or(take)
+            }
+            _ => take,
+        })
     }
 
     /// Rule 5c: D after `since`, with the largest D that anybody may be trusting in.

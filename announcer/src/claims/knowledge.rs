@@ -103,7 +103,8 @@ pub(super) struct ClaimSeen {
 /// A holder that has been replaced, or whose claim vanished.
 #[derive(Clone, Debug)]
 pub(super) struct LastHolder {
-    pub(super) session: String,
+    /// None of an announcer of another format: which of its sessions it was cannot be read.
+    pub(super) session: Option<String>,
     pub(super) node: String,
     /// When it was known to hold the address last.
     pub(super) at: Now,
@@ -223,14 +224,26 @@ impl Knowledge {
     }
 }
 
+impl LastHolder {
+    fn of(holder: &Holder, at: Now) -> Option<Self> {
+        match holder {
+            Holder::Session { node, session } => {
+                Some(Self { session: Some(session.clone()), node: node.clone(), at })
+            }
+            Holder::OtherFormat { node } => Some(Self { session: None, node: node.clone(), at }),
+            Holder::Released { .. } | Holder::Stranger => None,
+        }
+    }
+}
+
 impl ClaimSeen {
     /// Takes in a version of a claim, which must be newer than the known one; `record` is none when it was deleted.
     pub(super) fn observe(&mut self, revision: u64, record: Option<(Version, Claim)>, via: Via, now: Now) {
         let old = std::mem::replace(&mut self.record, record);
         (self.revision, self.received) = (revision, now);
         let old = old.map(|(_, claim)| claim);
-        if let Some(Claim { holder: Holder::Session { node, session }, .. }) = &old {
-            self.last = Some(LastHolder { session: session.clone(), node: node.clone(), at: now });
+        if let Some(last) = old.as_ref().and_then(|old| LastHolder::of(&old.holder, now)) {
+            self.last = Some(last);
         }
         let Some((_, new)) = &self.record else { return };
         let same_take = old.as_ref().is_some_and(|old| {
@@ -248,10 +261,8 @@ impl ClaimSeen {
 
     /// Remembers who holds the address by an event of the watch, even by one that an own write has overtaken.
     pub(super) fn note_holder(&mut self, holder: &Holder, own: &str, now: Now) {
-        if let Holder::Session { node, session } = holder
-            && session != own
-        {
-            self.last = Some(LastHolder { session: session.clone(), node: node.clone(), at: now });
+        if let Some(last) = LastHolder::of(holder, now).filter(|last| last.session.as_deref() != Some(own)) {
+            self.last = Some(last);
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use gateherald_model::leases::{ENDED_KEPT, Ended, EndedBy, Holder, Key, Record, Session, Version};
 
 use super::hand::Hand;
-use super::knowledge::SessionSeen;
+use super::knowledge::{LastHolder, SessionSeen};
 use super::observe::FlightKind;
 use super::session::Predecessor;
 use super::time::Now;
@@ -59,7 +59,7 @@ impl Claims {
                     let alive = self.leases.sessions.get(node).is_some_and(SessionSeen::of_other_format);
                     return alive.then_some(node);
                 }
-                (None, Some(last)) => (&last.node, &last.session),
+                (None, Some(LastHolder { node, session: Some(session), .. })) => (node, session),
                 _ => return None,
             };
             (self.leases.session_id(node) == Some(session)).then_some(node)

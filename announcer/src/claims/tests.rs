@@ -116,6 +116,9 @@ fn never_two_may_answer_at_one_instant() {
         }
     }
     println!("{steps} steps, {owned} with an owner, {held} with a held right, {changes} changes of owner");
+    if seeds().count() < SEEDS.count() {
+        return;
+    }
     assert!(held > steps / 500, "the schedules hardly exercise held rights");
     assert!(owned > steps / 10 && changes > seeds().count() / 20, "the schedules hardly exercise ownership");
 }

@@ -402,3 +402,46 @@ fn a_stuck_watch_is_opened_anew_and_ends_freshness_by_itself() {
     led.pass(FRESH - Duration::from_secs(2));
     assert!(!led.answers());
 }
+
+/// Its title went with the claim, if it knows; if it does not, it is not fresh any more after D. It may be holding on.
+#[test]
+fn a_claim_that_vanished_is_waited_out_though_its_holder_lives() {
+    let other_format = Record::Session(Session {
+        node: "n".into(),
+        id: Some("s".into()),
+        other_format: true,
+        duration_seconds: 4,
+        ..Session::default()
+    });
+    let cases = [
+        (session("n", Some("s"), &[]), held("n", "s")),
+        (other_format, Holder::OtherFormat { node: "n".into() }),
+        (session("n", Some("t"), &[]), held("n", "s")),
+    ];
+    for (living, holder) in cases {
+        let mut led = Led::new(vec![living.clone(), claim(holder.clone(), false)]);
+        let renew_for = |led: &mut Led, time: Duration| {
+            let end = led.now + time;
+            while led.now < end {
+                led.pass(Duration::from_millis(250).min(end - led.now));
+                let version = led.version();
+                led.watch(LeaseEvent::Changed(version, living.clone()));
+                while let Some((id, record)) = led.sent(true) {
+                    let version = led.answer(id);
+                    led.watch(LeaseEvent::Changed(version, record));
+                }
+            }
+        };
+        renew_for(&mut led, Duration::from_secs(1));
+        let gone = led.version().resource_version;
+        led.watch(LeaseEvent::Gone(claim(Holder::Stranger, false).key(), gone));
+        renew_for(&mut led, D - Duration::from_millis(1));
+        assert!(led.sent(false).is_none(), "{holder:?}: claimed before D");
+        renew_for(&mut led, Duration::from_secs(1));
+        let (id, record) = led.sent(false).unwrap_or_else(|| panic!("{holder:?}: never claimed"));
+        let version = led.answer(id);
+        led.watch(LeaseEvent::Changed(version, record));
+        assert!(led.answers());
+        assert_eq!(led.rights().probes.get(&vip()), Some(&3), "{holder:?}");
+    }
+}
