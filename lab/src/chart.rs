@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Installing the chart as a user does.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
 
 use crate::control_plane::ControlPlane;
 
@@ -15,12 +18,47 @@ pub fn directory() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/gateherald"))
 }
 
-/// Installs the chart, or changes an installed one to exactly these values (`key=value`); the result is Helm's output.
+/// Kinds that a kubelet would have to run. Here the programs are processes, so what the chart has of them is left out.
+const WORKLOADS: [&str; 4] = ["Deployment", "DaemonSet", "Job", "Pod"];
+
+/// A copy of the chart in `target` without the templates of workloads; each of those has a file of its own.
+///
+/// # Errors
+/// Those of the file system.
+pub fn without_workloads(target: &Path) -> anyhow::Result<()> {
+    copy(&directory(), target).with_context(|| format!("cannot copy the chart to {}", target.display()))
+}
+
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+            continue;
+        }
+        let text = fs::read(entry.path())?;
+        if !is_workload(&String::from_utf8_lossy(&text)) {
+            fs::write(target, text)?;
+        }
+    }
+    Ok(())
+}
+
+fn is_workload(template: &str) -> bool {
+    let kinds = template.lines().filter_map(|line| line.strip_prefix("kind: "));
+    kinds.into_iter().any(|kind| WORKLOADS.contains(&kind.trim()))
+}
+
+/// Installs the chart without its workloads, or changes an installed one to exactly these values (`key=value`); the result is
+/// Helm's output.
 ///
 /// # Errors
 /// With Helm's message.
 pub async fn install(plane: &ControlPlane, values: &[&str]) -> anyhow::Result<String> {
-    let directory = directory();
+    let directory = plane.state().path().join(format!("chart-{}", plane.next_number()));
+    without_workloads(&directory)?;
     let directory = directory.to_string_lossy();
     let mut args =
         vec!["upgrade", "--install", RELEASE, &*directory, "--namespace", NAMESPACE, "--create-namespace"];
