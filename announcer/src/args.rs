@@ -2,11 +2,12 @@
 //! The command line: the one place where flags and environment are read.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4},
+    path::PathBuf,
     time::Duration,
 };
 
-use clap::{Args as ClapArgs, Parser, ValueEnum};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use gateherald_runtime::{kubernetes::KubeArgs, logging::LogArgs};
 use ipnet::IpNet;
 
@@ -28,8 +29,8 @@ pub struct Args {
     #[arg(long, default_value = "gateherald-owner", value_name = "NAME")]
     pub owner_configmap: String,
 
-    /// Where /live, /ready and /metrics are served
-    #[arg(long, default_value = "0.0.0.0:9471", value_name = "ADDRESS")]
+    /// Where /live, /ready and /metrics are served; an IPv6 address may go without brackets
+    #[arg(long, default_value = "0.0.0.0:9471", value_name = "ADDRESS", value_parser = listening)]
     pub admin_listen: SocketAddr,
 
     /// Where /vips is served
@@ -51,6 +52,33 @@ pub struct Args {
     /// The diagnostic log.
     #[command(flatten)]
     pub log: LogArgs,
+
+    /// Something else than announcing.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What else the program does; the flags above stand before it.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Apply policies of a file, delete those of an earlier version of it, and exit
+    ApplyPolicies(ApplyArgs),
+}
+
+/// Policies to apply.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct ApplyArgs {
+    /// JSON list of objects with `name` and `spec`
+    #[arg(long, value_name = "PATH")]
+    pub file: PathBuf,
+
+    /// `ClusterRole` that owns the policies: they go with it
+    #[arg(long, value_name = "NAME")]
+    pub owner: String,
+
+    /// Seconds to wait for the kind to be served
+    #[arg(long, default_value_t = 120, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..=3600))]
+    pub timeout: u16,
 }
 
 /// Lease times; whether they fit together is for [`crate::claims::Config::validate`] to say.
@@ -144,6 +172,16 @@ impl Args {
             },
         }
     }
+}
+
+/// `192.0.2.1:9471`, `[2001:db8::1]:9471` or, as a manifest joins a node's address and a port, `2001:db8::1:9471`.
+fn listening(text: &str) -> Result<SocketAddr, String> {
+    let joined = || {
+        let (address, port) = text.rsplit_once(':')?;
+        Some(SocketAddr::new(address.parse::<IpAddr>().ok()?, port.parse().ok()?))
+    };
+    let explain = || format!("{text:?} is no address with a port, like 192.0.2.1:9471");
+    text.parse().ok().or_else(joined).ok_or_else(explain)
 }
 
 /// `2`, `2s` or `1500ms`.

@@ -13,6 +13,7 @@ pub mod links;
 mod netns;
 pub mod objects;
 pub mod packet;
+pub mod policies;
 pub mod release;
 
 pub use gateherald_runtime::follow;

@@ -31,6 +31,7 @@ pub mod io;
 pub mod metrics;
 pub mod notices;
 pub mod peers;
+pub mod provision;
 pub mod responder;
 pub mod run;
 pub mod schedule;

@@ -24,7 +24,7 @@ use tokio::{
 };
 
 use crate::{
-    args::{Announcing, Args, CiliumPolicies},
+    args::{Announcing, Args, CiliumPolicies, Command},
     cilium::Stance,
     claims::{Config, Heard, Rights},
     debug,
@@ -35,7 +35,7 @@ use crate::{
         cilium::{Lookout, look_out},
         links,
         objects::{self, Told},
-        packet,
+        packet, policies,
     },
     metrics::{self, Metrics},
     seat::Seat,
@@ -49,9 +49,19 @@ const GRACE: Grace = Grace { drain: Duration::ZERO, stop: Duration::from_secs(5)
 /// What is watched may wait for a slow API server; what is renewed may not.
 const OBJECT_CONNECT: Duration = Duration::from_secs(5);
 
-/// Runs until a signal, or until a task fails.
+/// Does what the command line says.
 pub async fn run(args: Args, config: Config, filter: LogFilter) -> anyhow::Result<()> {
     crypto::install_provider();
+    match &args.command {
+        Some(Command::ApplyPolicies(asked)) => {
+            policies::apply(&client(&args.kube, options(OBJECT_CONNECT)).await?, asked).await
+        }
+        None => announce(args, config, filter).await,
+    }
+}
+
+/// Runs until a signal, or until a task fails.
+async fn announce(args: Args, config: Config, filter: LogFilter) -> anyhow::Result<()> {
     packet::permitted()?;
     let signals = Signals::install().context("install signal handlers")?;
     let admin_port = admin::bind(args.admin_listen).await?;

@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{Args as ClapArgs, Parser, ValueEnum};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use gateherald_certs::args::CertificateArgs;
 use gateherald_runtime::{election::ElectionArgs, kubernetes::KubeArgs, logging::LogArgs};
 use serde::Serialize;
@@ -68,6 +68,38 @@ pub struct Args {
     #[command(flatten)]
     #[serde(flatten)]
     pub log: LogArgs,
+
+    /// Something else than serving.
+    #[command(subcommand)]
+    #[serde(skip)]
+    pub command: Option<Command>,
+}
+
+/// What else the program does; `--namespace` and the flags of API server and log stand before it.
+#[derive(Subcommand, Clone, Debug)]
+pub enum Command {
+    /// Ask an installation whether it works, and exit with 1 if it does not
+    SelfTest(SelfTestArgs),
+}
+
+/// What is asked.
+#[derive(ClapArgs, Clone, Debug)]
+pub struct SelfTestArgs {
+    /// Namespace for a Gateway whose Service is created as a dry run; the webhook is not asked without it
+    #[arg(long, value_name = "NAMESPACE")]
+    pub gateway_namespace: Option<String>,
+
+    /// Label of that Gateway that its Service must get
+    #[arg(long, default_value = "gateherald-self-test", value_name = "KEY")]
+    pub label: String,
+
+    /// `DaemonSet` that must be ready on all its nodes; none is asked about without it
+    #[arg(long, value_name = "NAME")]
+    pub announcer: Option<String>,
+
+    /// Seconds to wait for either
+    #[arg(long, default_value_t = 120, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..=3600))]
+    pub timeout: u16,
 }
 
 /// Which reviews get an audit line.

@@ -5,3 +5,4 @@ pub mod events;
 pub mod gateways;
 pub mod reconciler;
 pub mod rules;
+pub mod selftest;

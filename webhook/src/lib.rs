@@ -29,4 +29,5 @@ pub mod pace;
 pub mod reconcile;
 pub mod review;
 pub mod run;
+pub mod selftest;
 pub mod server;

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tracing::info;
 
 use crate::{
-    args::{Args, AuditArg},
+    args::{Args, AuditArg, Command},
     audit::Trail,
     config::Config,
     handler::Handler,
@@ -31,6 +31,7 @@ use crate::{
         gateways::{Gateways, LiveLookup, Watch},
         reconciler::{self, Reconciling},
         rules::RulesFile,
+        selftest,
     },
     metrics::Metrics,
     reconcile::metrics::Metrics as ReconcilerMetrics,
@@ -53,8 +54,19 @@ const CLIENT: ClientOptions = ClientOptions {
     retry: false,
 };
 
-/// Runs until a signal, or until a task dies.
+/// Does what the command line says.
 pub async fn run(args: Args, filter: LogFilter) -> anyhow::Result<()> {
+    match &args.command {
+        Some(Command::SelfTest(asked)) => {
+            let client = kubernetes::client(&args.kube, CLIENT).await?;
+            selftest::run(&client, &args.namespace, asked).await
+        }
+        None => serve(args, filter).await,
+    }
+}
+
+/// Runs until a signal, or until a task dies.
+async fn serve(args: Args, filter: LogFilter) -> anyhow::Result<()> {
     let (mut tasks, mut board, shutdown) = (Tasks::default(), Board::default(), Shutdown::default());
     let mut registry = Registry::default();
     let (metrics, cert_metrics, repairs, election) = metrics(&mut registry);

@@ -41,3 +41,18 @@ fn lists_are_separated_by_commas() {
     assert_eq!(args.announcing.external_ip_cidrs.len(), 2);
     assert_eq!(args.announcing.load_balancer_classes, ["a", "b"]);
 }
+
+#[test]
+fn the_admin_port_takes_a_nodes_address_of_either_family() {
+    for (text, expected) in [
+        ("192.0.2.1:9471", "192.0.2.1:9471"),
+        ("2001:db8::1:9471", "[2001:db8::1]:9471"),
+        ("[2001:db8::1]:9471", "[2001:db8::1]:9471"),
+    ] {
+        assert_eq!(parse(&["--admin-listen", text]).unwrap().admin_listen.to_string(), expected);
+    }
+    for text in ["9471", "192.0.2.1", "worker-1:9471", "192.0.2.1:port"] {
+        let error = parse(&["--admin-listen", text]).unwrap_err().to_string();
+        assert!(error.contains("no address with a port"), "{error}");
+    }
+}
