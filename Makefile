@@ -8,6 +8,7 @@ MAKEFLAGS += --no-print-directory
 CARGO ?= cargo
 CARGO_DENY_VERSION := 0.20.2
 CARGO_FUZZ_VERSION := 0.13.2
+ACTIONLINT_VERSION := v1.7.12
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gateherald
 TOOLS := $(CACHE)/tools
 CHAPTERS ?= handler wire load webhook
@@ -21,7 +22,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 endif
 
-.PHONY: help setup build controlplane test model fuzz demo bench lint fmt fmt-check deny advisories clean
+.PHONY: help setup build controlplane test model fuzz demo bench lint lint-workflows chart fmt fmt-check deny advisories clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,8 +82,20 @@ bench: needs-root setup ## Measure with release builds and write docs/performanc
 	@$(if $(filter handler,$(CHAPTERS)),$(CARGO) bench --quiet --package gateherald-webhook --bench handler | tee target/handler.md)
 	@$(CARGO) run --release --quiet --package gateherald-lab -- bench --handler target/handler.md $(CHAPTERS)
 
-lint: ## Clippy, warnings denied
+chart: ## Write what is made from the chart: its README.md and the rendering of its defaults
+	@env -u CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER -u CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER \
+	  $(CARGO) run --quiet --package gateherald-lab -- chart-files
+
+lint: lint-workflows ## Clippy, warnings denied; workflow files
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+$(TOOLS)/bin/actionlint-$(ACTIONLINT_VERSION):
+	@echo "building actionlint $(ACTIONLINT_VERSION) (once)"
+	@GOBIN=$(TOOLS)/bin GOFLAGS= go install github.com/rhysd/actionlint/cmd/actionlint@$(ACTIONLINT_VERSION)
+	@mv $(TOOLS)/bin/actionlint $@
+
+lint-workflows: $(TOOLS)/bin/actionlint-$(ACTIONLINT_VERSION) ## Check .github/workflows
+	@$< -shellcheck= -pyflakes=
 
 fmt: ## Format the source
 	$(CARGO) fmt --all

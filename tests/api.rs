@@ -3,6 +3,8 @@
 
 mod api_certificates;
 mod api_certificates_mounted;
+mod api_chart;
+mod api_chart_install;
 mod api_crowd;
 mod api_failure_table;
 mod api_lab;

@@ -21,6 +21,8 @@ pub struct Args {
 pub enum Command {
     /// Find or build the control plane's programs, so that later starts are quick.
     Build,
+    /// Write what is made from the chart: its README.md and the rendering of its defaults.
+    ChartFiles,
     /// Start a control plane with a LAN of nodes and leave it running until Ctrl-C.
     Up(UpArgs),
     /// Tell Gateherald's story, from a silent address to one that survives its node.

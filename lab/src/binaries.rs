@@ -208,7 +208,8 @@ fn module_dir(cache: &Path) -> anyhow::Result<PathBuf> {
     Ok(dir)
 }
 
-fn run_go(dir: &Path, args: &[&str]) -> anyhow::Result<String> {
+/// Runs Go in a module's directory; the result is its standard output.
+pub(crate) fn run_go(dir: &Path, args: &[&str]) -> anyhow::Result<String> {
     let output = Command::new("go")
         .args(args)
         .current_dir(dir)
@@ -231,9 +232,14 @@ fn linker_flags() -> String {
 }
 
 fn cache_key() -> String {
+    cache_key_of(&[GO_MOD, GO_SUM, &linker_flags()])
+}
+
+/// Names a directory of the cache after what its contents are made from.
+pub(crate) fn cache_key_of(parts: &[&str]) -> String {
     use std::fmt::Write;
     let mut input = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-    for part in [GO_MOD, GO_SUM, &linker_flags()] {
+    for part in parts {
         input.update(part.as_bytes());
     }
     input.finish().as_ref()[..8].iter().fold(String::new(), |mut text, byte| {
@@ -242,6 +248,7 @@ fn cache_key() -> String {
     })
 }
 
-fn say(line: &str) {
+/// Tells people what takes so long.
+pub(crate) fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "lab: {line}");
 }

@@ -8,6 +8,9 @@ use anyhow::Context;
 
 use crate::control_plane::ControlPlane;
 
+pub mod files;
+pub mod readme;
+
 /// The release's name.
 pub const RELEASE: &str = "gateherald";
 /// The release's namespace.

@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::{Api, PostParams};
 
 use crate::binaries::{Binaries, Program};
+use crate::helm3::Extras;
 use crate::kubeconfig;
 use crate::netns::Netns;
 use crate::patience::{self, LONG, Look};
@@ -229,6 +230,23 @@ impl ControlPlane {
         success("helm", args, &self.tool(Program::Helm, args, None).await?)
     }
 
+    /// Runs Helm 3 as an administrator and returns what it wrote to standard output.
+    ///
+    /// # Errors
+    /// With what it wrote to standard error, when it fails.
+    pub async fn helm3(&self, args: &[&str]) -> anyhow::Result<String> {
+        let extras = tokio::task::spawn_blocking(Extras::prepare).await??;
+        success("helm (3)", args, &self.run(Command::new(extras.helm3), args, None).await?)
+    }
+
+    /// Runs kubectl as an administrator with `input` as its standard input.
+    ///
+    /// # Errors
+    /// With what it wrote to standard error, when it fails.
+    pub async fn kubectl_with_input(&self, args: &[&str], input: String) -> anyhow::Result<String> {
+        success("kubectl", args, &self.tool(Program::Kubectl, args, Some(input)).await?)
+    }
+
     /// Kills everything and removes the state, for a control plane that is never dropped.
     pub(crate) fn end(&self) {
         for process in [&self.controller_manager, &self.api_server, &self.etcd] {
@@ -264,7 +282,15 @@ impl ControlPlane {
     }
 
     async fn tool(&self, program: Program, args: &[&str], input: Option<String>) -> anyhow::Result<Output> {
-        let mut command = Command::new(self.binaries.path(program));
+        self.run(Command::new(self.binaries.path(program)), args, input).await
+    }
+
+    async fn run(
+        &self,
+        mut command: Command,
+        args: &[&str],
+        input: Option<String>,
+    ) -> anyhow::Result<Output> {
         let helm = self.state.path().join("helm");
         command.args(args).env("KUBECONFIG", &self.kubeconfig).env("HOME", &helm);
         for variable in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {

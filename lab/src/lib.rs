@@ -48,6 +48,7 @@ pub mod control_plane;
 pub mod demo;
 pub mod frame;
 pub mod harness;
+pub mod helm3;
 pub mod kubeconfig;
 pub mod lan;
 mod look;

@@ -55,18 +55,15 @@ pub fn service(gateway: &DynamicObject) -> serde_json::Result<Service> {
 /// Whether the webhook saw the Service; else why it may not have.
 pub fn labelled(service: &Service, label: &str) -> Result<(), String> {
     let has_label = service.labels().get(label).is_some_and(|value| value == VALUE);
-    let remembered = service.annotations().contains_key(INJECTED_LABELS);
-    match (has_label, remembered) {
-        (true, true) => Ok(()),
-        (_, true) => {
-            Err(format!("the webhook answered, and did not copy {label}: webhook.labelRules leave it out"))
-        }
-        (_, false) => Err(format!(
-            "the API server made the Service without label {label}: it did not call the webhook, or got no answer. Look at \
-             `kubectl get pods`, at /ready of a replica, and whether the registration selects namespace {}",
-            service.namespace().unwrap_or_default()
-        )),
+    if has_label && service.annotations().contains_key(INJECTED_LABELS) {
+        return Ok(());
     }
+    Err(format!(
+        "the API server made the Service without label {label}: it did not call the webhook, got no answer, or \
+         webhook.labelRules leave {label} out. Look at `kubectl get pods`, at /ready of a replica, and whether the \
+         registration selects namespace {}",
+        service.namespace().unwrap_or_default()
+    ))
 }
 
 /// How many nodes have a ready announcer of the present version, if it is all of them; else what is missing.

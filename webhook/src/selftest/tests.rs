@@ -26,8 +26,8 @@ fn an_answer_passes_only_with_label_and_memory() {
     let memory = json!({ INJECTED_LABELS: "{}" });
     assert_eq!(labelled(&answered(json!({ "team": VALUE }), memory.clone()), "team"), Ok(()));
     let table = [
-        (json!({}), memory.clone(), "webhook.labelRules leave it out"),
-        (json!({ "team": "other" }), memory, "webhook.labelRules leave it out"),
+        (json!({}), memory.clone(), "webhook.labelRules leave team out"),
+        (json!({ "team": "other" }), memory, "without label team"),
         (json!({ "team": VALUE }), json!({}), "did not call the webhook"),
         (json!({}), json!({}), "selects namespace default"),
     ];
