@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The process, from top to bottom: check, connect, start every task, wait for the end.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use axum::Router;
@@ -99,7 +99,7 @@ async fn announce(args: Args, config: Config, filter: LogFilter) -> anyhow::Resu
         contests,
         questions: question_out,
     };
-    daemon.serve_debug(debug_port, sources);
+    daemon.serve_debug(debug_port, sources, filter.clone());
     daemon.serve_admin(admin_port, results.outlook, rights, filter);
     Ok(daemon.tasks.run(signals, daemon.shutdown, GRACE).await?)
 }
@@ -228,11 +228,14 @@ impl Daemon {
         self.tasks.spawn("claims", seat.take(leases, ready, shutdown));
     }
 
-    fn serve_debug(&mut self, port: TcpListener, sources: debug::Sources) {
+    fn serve_debug(&mut self, port: TcpListener, sources: debug::Sources, filter: LogFilter) {
         let shutdown = self.shutdown.clone();
+        // The admin port may be the node's address alone, which `kubectl port-forward` does not reach.
+        let pages = debug::router(sources).merge(admin::log_level_router(filter));
+        let pages = pages.into_make_service_with_connect_info::<SocketAddr>();
         self.tasks.spawn("debug port", async move {
             let stop = async move { shutdown.stopping().await };
-            axum::serve(port, debug::router(sources)).with_graceful_shutdown(stop).await.context("debug port")
+            axum::serve(port, pages).with_graceful_shutdown(stop).await.context("debug port")
         });
     }
 

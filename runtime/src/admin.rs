@@ -40,7 +40,6 @@ pub struct Admin {
 struct Shown {
     board: Board,
     registry: Arc<Registry>,
-    filter: LogFilter,
     shutdown: Shutdown,
 }
 
@@ -63,15 +62,20 @@ pub async fn serve(listener: TcpListener, admin: Admin) -> TaskResult {
 /// The port's routes; needs [`ConnectInfo`] of each request.
 pub fn router(admin: Admin) -> Router {
     let Admin { board, registry, filter, shutdown, pages } = admin;
-    let shown = Shown { board, registry: Arc::new(registry), filter, shutdown };
-    let limit = DefaultBodyLimit::max(LONGEST_FILTER);
+    let shown = Shown { board, registry: Arc::new(registry), shutdown };
     Router::new()
         .route("/live", get(|| async { "ok\n" }))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
-        .route("/log-level", get(log_level).put(change_log_level).layer(limit))
         .with_state(shown)
+        .merge(log_level_router(filter))
         .merge(pages)
+}
+
+/// `/log-level` alone, for a port of the loopback beside one that is not; needs [`ConnectInfo`] of each request.
+pub fn log_level_router(filter: LogFilter) -> Router {
+    let limit = DefaultBodyLimit::max(LONGEST_FILTER);
+    Router::new().route("/log-level", get(log_level).put(change_log_level).layer(limit)).with_state(filter)
 }
 
 async fn ready(State(admin): State<Shown>) -> (StatusCode, String) {
@@ -91,14 +95,14 @@ async fn metrics(State(admin): State<Shown>) -> impl IntoResponse {
     }
 }
 
-async fn log_level(State(shown): State<Shown>) -> String {
-    shown.filter.text() + "\n"
+async fn log_level(State(filter): State<LogFilter>) -> String {
+    filter.text() + "\n"
 }
 
 /// Only from the pod or node itself, which is where `kubectl port-forward` comes from: the port is open to the cluster, and
 /// whoever reads metrics must not be able to silence the log or flood it.
 async fn change_log_level(
-    State(shown): State<Shown>,
+    State(filter): State<LogFilter>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     text: String,
 ) -> (StatusCode, String) {
@@ -106,8 +110,8 @@ async fn change_log_level(
         let reason = "the log level can be changed from the loopback only: use kubectl port-forward\n";
         return (StatusCode::FORBIDDEN, reason.into());
     }
-    match shown.filter.change(&text) {
-        Ok(()) => (StatusCode::OK, shown.filter.text() + "\n"),
+    match filter.change(&text) {
+        Ok(()) => (StatusCode::OK, filter.text() + "\n"),
         Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")),
     }
 }
