@@ -22,7 +22,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 endif
 
-.PHONY: help setup build controlplane test model fuzz demo bench lint lint-workflows chart fmt fmt-check deny advisories clean
+.PHONY: help setup build controlplane test model fuzz demo bench lint lint-workflows chart plugin publish fmt fmt-check deny advisories clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,6 +85,14 @@ bench: needs-root setup ## Measure with release builds and write docs/performanc
 chart: ## Write what is made from the chart: its README.md and the rendering of its defaults
 	@env -u CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER -u CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER \
 	  $(CARGO) run --quiet --package gateherald-lab -- chart-files
+
+plugin: ## Build and pack the kubectl plugin for TARGET (default: this machine), into target/plugin
+	.ci/plugin $(or $(TARGET),$(shell rustc -vV | sed -n 's/^host: //p'))
+
+publish: ## Push and sign images and chart of VERSION; only the release workflow has what that needs
+	.ci/publish $(VERSION) $(or $(REGISTRY),ghcr.io/gateherald)
+	cat target/plugin/*.sha256 >target/plugin/checksums.txt
+	awk '/^## /{found = ($$2 == "$(VERSION)"); next} found' CHANGELOG.md >target/release-notes.md
 
 lint: lint-workflows ## Clippy, warnings denied; workflow files
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
