@@ -46,7 +46,7 @@ fn value_sets() -> Vec<(&'static str, Value)> {
         ),
         (
             "other names",
-            json!({ "nameOverride": "lan", "fullnameOverride": "lan", "commonLabels": { "team": "net" },
+            json!({ "nameOverride": "lan", "fullnameOverride": "lan", "commonLabels": { "team": "net", "app.kubernetes.io/name": "cannot-be-changed", "helm.sh/chart": "nor-this" },
                 "commonAnnotations": { "example.com/owner": "net" },
                 "webhook": { "serviceAccount": { "create": false, "name": "given" } },
                 "announcer": { "serviceAccount": { "name": "own", "annotations": { "a": "b" } } } }),
@@ -289,6 +289,19 @@ fn the_entry_of_the_registration_keeps_its_name_for_ever() -> anyhow::Result<()>
         !registration.contains("caBundle:"),
         "an empty caBundle fights with the program at every upgrade"
     );
+    Ok(())
+}
+
+#[test]
+fn the_images_are_named_in_the_values_and_artifact_hub_is_told_the_same() -> anyhow::Result<()> {
+    let golden = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/golden/chart-defaults.yaml"))?;
+    let about = fs::read_to_string(chart::directory().join("Chart.yaml"))?;
+    let images = |text: &str| {
+        let lines = text.lines().filter_map(|line| line.trim().strip_prefix("image: ").map(str::to_owned));
+        lines.collect::<BTreeSet<String>>()
+    };
+    assert_eq!(images(&golden).len(), 2);
+    assert_eq!(images(&golden), images(&about));
     Ok(())
 }
 
