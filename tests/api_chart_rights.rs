@@ -81,6 +81,8 @@ async fn addresses_come_and_go(lab: &Lab) -> anyhow::Result<()> {
     lab.apply(&policy.to_string()).await?;
     let vip = site.lan.address(200);
     site.service("web", &[vip]).await?;
+    let local = json!({ "externalTrafficPolicy": "Local" });
+    site.service_with("local", local, &[site.lan.address(201)]).await?;
     let holder = until("a claim", LONG, async || {
         Ok(site
             .claim_holder(vip)
@@ -94,7 +96,13 @@ async fn addresses_come_and_go(lab: &Lab) -> anyhow::Result<()> {
     site.announcers.remove(index).process().terminate().await?;
     site.claimed_by(vip, Some(&other)).await?;
     site.delete("web").await?;
-    site.claimed_by(vip, None).await
+    until("the claim is deleted", LONG, async || {
+        let name = format!("gateherald-vip-{vip}");
+        let get = ["get", "lease", "-n", chart::NAMESPACE, &name, "--ignore-not-found", "-o", "name"];
+        let found = lab.kubectl(&get).await?;
+        Ok(if found.trim().is_empty() { Look::Found(()) } else { Look::NotYet(found) })
+    })
+    .await
 }
 
 /// What the chart's roles allow its own accounts.
@@ -143,14 +151,13 @@ fn recorded(lab: &Lab) -> anyhow::Result<(BTreeSet<Right>, Vec<String>)> {
             denied.push(line.to_string());
         }
         let text = |key: &str| line["objectRef"][key].as_str().unwrap_or_default().to_owned();
+        let resource = match line["objectRef"]["subresource"].as_str() {
+            Some(part) => format!("{}/{part}", text("resource")),
+            None => text("resource"),
+        };
         if line["objectRef"].is_object() {
             let verb = line["verb"].as_str().unwrap_or_default().to_owned();
-            let right = Right {
-                account: account.to_owned(),
-                verb,
-                group: text("apiGroup"),
-                resource: text("resource"),
-            };
+            let right = Right { account: account.to_owned(), verb, group: text("apiGroup"), resource };
             used.insert(right);
         }
     }
