@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The chart as it is rendered: accepted by a real API server whatever the values, and strict about them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use gateherald_lab::chart::{self, files, readme};
@@ -12,111 +13,16 @@ use serde_json::{Value, json};
 
 const ELSEWHERE: &str = "elsewhere";
 
-/// Value sets by name; together they use every switch.
-fn value_sets() -> Vec<(&'static str, Value)> {
-    let digest = format!("sha256:{}", "0".repeat(64));
-    let metrics = json!({
-        "serviceMonitor": { "enabled": true }, "podMonitor": { "enabled": true, "components": ["announcer"] },
-        "prometheusRule": { "enabled": true, "labels": { "team": "net" }, "disabled": ["GateheraldAddressTwice"] },
-        "dashboard": { "enabled": true, "namespace": "default" }, "labels": { "release": "prometheus" },
-    });
-    vec![
-        ("defaults", json!({})),
-        ("webhook only", json!({ "announcer": { "enabled": false } })),
-        ("announcer only", json!({ "webhook": { "enabled": false } })),
-        ("neither", json!({ "webhook": { "enabled": false }, "announcer": { "enabled": false } })),
-        ("no definition", json!({ "crds": { "enabled": false }, "selfTest": { "enabled": false } })),
-        (
-            "one replica",
-            json!({ "webhook": { "replicas": 1, "reconcile": { "mode": "off" }, "topologySpreadConstraints": [] } }),
-        ),
-        ("report", json!({ "webhook": { "reconcile": { "mode": "report" }, "audit": "all" } })),
-        ("cert-manager", json!({ "webhook": { "certificates": { "mode": "certManager" } } })),
-        (
-            "cert-manager with an issuer",
-            json!({ "webhook": { "certificates": { "mode": "certManager", "certManager": {
-                "issuerRef": { "name": "corporate", "kind": "ClusterIssuer", "group": "cert-manager.io" }, "secretName": "tls",
-            } } } }),
-        ),
-        (
-            "provided",
-            json!({ "webhook": { "certificates": { "mode": "provided", "provided": {
-                "secretName": "tls", "caBundle": ca(),
-            } } } }),
-        ),
-        (
-            "other names",
-            json!({ "nameOverride": "lan", "fullnameOverride": "lan", "commonLabels": { "team": "net", "app.kubernetes.io/name": "cannot-be-changed", "helm.sh/chart": "nor-this" },
-                "commonAnnotations": { "example.com/owner": "net" },
-                "webhook": { "serviceAccount": { "create": false, "name": "given" } },
-                "announcer": { "serviceAccount": { "name": "own", "annotations": { "a": "b" } } } }),
-        ),
-        ("metrics", json!({ "metrics": metrics })),
-        (
-            "policies",
-            json!({ "announcer": { "policies": {
-                "mdhlabs-layer2-policy": {
-                    "serviceSelector": { "matchLabels": { "mdhlabs-arp": "enable" } },
-                    "nodeSelector": { "matchExpressions": [{ "key": "node-role.kubernetes.io/control-plane", "operator": "DoesNotExist" }] },
-                    "interfaces": ["ens18"], "loadBalancerIPs": true, "externalIPs": true, "addresses": ["192.168.99.128/25"],
-                },
-                "other": { "loadBalancerIPs": true },
-            }, "policiesJob": { "tolerations": [{ "operator": "Exists" }] } } }),
-        ),
-        (
-            "images and pods",
-            json!({
-                "image": { "registry": "registry.example:5000/mirror", "pullSecrets": [{ "name": "pull" }], "pullPolicy": "Always",
-                    "webhook": { "digest": digest }, "announcer": { "tag": "v9", "digest": digest } },
-                "webhook": pods(), "announcer": pods(),
-                "extraObjects": [{ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "{{ .Release.Name }}-extra" } }],
-            }),
-        ),
-        (
-            "announcer's switches",
-            json!({ "announcer": {
-                "ciliumPolicies": "never", "externalIpCidrs": ["10.0.0.0/8", "fd00::/8"], "loadBalancerClasses": ["a", "b"],
-                "honorExcludeLabel": true, "leaseDuration": 8, "renewPeriod": "500ms", "onApiOutage": "fence", "rebalance": "slow",
-                "k8sServiceHost": "api.example", "k8sServicePort": 443, "maxUnavailable": "10%",
-                "flowSchema": { "enabled": false },
-            } }),
-        ),
-        (
-            "webhook's switches",
-            json!({ "webhook": {
-                "namespaceSelector": { "matchLabels": { "a": "b" }, "matchExpressions": [{ "key": "c", "operator": "Exists" }] },
-                "labelRules": { "labels": { "exclude": ["x/*"] }, "extractors": [{ "preset": "envoy-gateway" },
-                    { "name": "acme", "nameLabel": "acme.example/gateway" }] },
-                "networkPolicy": { "apiServerCIDRs": ["10.0.0.1/32"], "metricsFrom": [{ "namespaceSelector": {} }],
-                    "egress": [{ "ports": [{ "port": 6443 }] }] },
-                "podDisruptionBudget": { "maxUnavailable": "50%" }, "timeoutSeconds": 10, "drainSeconds": 60,
-            } }),
-        ),
-        (
-            "as little as possible",
-            json!({ "webhook": { "podDisruptionBudget": { "enabled": false }, "networkPolicy": { "enabled": false }, "resources": {},
-                "priorityClassName": "" }, "announcer": { "resources": {}, "tolerations": [], "priorityClassName": "" } }),
-        ),
-    ]
-}
-
-fn ca() -> String {
-    let key = rcgen::KeyPair::generate().map_err(|error| error.to_string());
-    let made = key.and_then(|key| {
-        rcgen::CertificateParams::default().self_signed(&key).map_err(|error| error.to_string())
-    });
-    made.map_or_else(|error| error, |certificate| certificate.pem())
-}
-
-fn pods() -> Value {
-    json!({
-        "nodeSelector": { "zone": "a" }, "tolerations": [{ "key": "a", "operator": "Equal", "value": "b", "effect": "NoSchedule" }],
-        "affinity": { "nodeAffinity": { "preferredDuringSchedulingIgnoredDuringExecution": [] } },
-        "podLabels": { "team": "net", "app.kubernetes.io/name": "cannot-be-changed" }, "podAnnotations": { "a": "b" },
-        "extraArgs": ["--log-level=debug"], "extraEnv": [{ "name": "RUST_BACKTRACE", "value": "1" }],
-        "extraVolumes": [{ "name": "more", "emptyDir": {} }], "extraVolumeMounts": [{ "name": "more", "mountPath": "/more" }],
-        "logFormat": "text",
-    })
+/// The value sets of `tests/values`, by name; together they use every switch.
+fn value_sets() -> anyhow::Result<BTreeMap<String, PathBuf>> {
+    let directory = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/values"))?;
+    directory
+        .map(|entry| {
+            let path = entry?.path();
+            let name = path.file_stem().context("a file without a name")?.to_string_lossy().into_owned();
+            Ok((name, path))
+        })
+        .collect()
 }
 
 /// `helm template` by either Helm.
@@ -124,14 +30,12 @@ async fn render(
     plane: &ControlPlane,
     three: bool,
     namespace: &str,
-    values: &Value,
+    values: &Path,
     more: &[&str],
 ) -> anyhow::Result<String> {
-    let file = tempfile::NamedTempFile::new()?;
-    fs::write(file.path(), values.to_string())?;
-    let (directory, path) = (chart::directory(), file.path().to_string_lossy().into_owned());
+    let (directory, values) = (chart::directory(), values.to_string_lossy());
     let directory = directory.to_string_lossy();
-    let usual = ["template", chart::RELEASE, &*directory, "--namespace", namespace, "--values", &*path];
+    let usual = ["template", chart::RELEASE, &*directory, "--namespace", namespace, "--values", &*values];
     let args = [&usual[..], more].concat();
     if three { plane.helm3(&args).await } else { plane.helm(&args).await }
 }
@@ -160,10 +64,16 @@ fn whatever_the_values_both_helms_render_alike_and_the_api_server_accepts_it_str
                 plane.kubectl(&["create", "serviceaccount", "-n", namespace, account]).await?;
             }
         }
-        for (number, (name, values)) in value_sets().into_iter().enumerate() {
+        let key = rcgen::KeyPair::generate()?;
+        let ca = tempfile::NamedTempFile::new()?;
+        fs::write(ca.path(), rcgen::CertificateParams::default().self_signed(&key)?.pem())?;
+        let bundle = format!("webhook.certificates.provided.caBundle={}", ca.path().display());
+        for (number, (name, values)) in value_sets()?.into_iter().enumerate() {
             let namespace = if number % 2 == 0 { chart::NAMESPACE } else { ELSEWHERE };
-            let text = render(plane, false, namespace, &values, &[]).await.context(name)?;
-            let by_three = render(plane, true, namespace, &values, &[]).await.context(name)?;
+            let more = if name == "provided" { &["--set-file", &bundle][..] } else { &[] };
+            let text = render(plane, false, namespace, &values, more).await.with_context(|| name.clone())?;
+            let by_three =
+                render(plane, true, namespace, &values, more).await.with_context(|| name.clone())?;
             assert_eq!(documents(&text), documents(&by_three), "{name}: Helm 3 and 4 differ");
             if documents(&text).is_empty() {
                 assert_eq!(name, "neither");
@@ -184,71 +94,79 @@ fn whatever_the_values_both_helms_render_alike_and_the_api_server_accepts_it_str
     })
 }
 
+/// Values that are refused, and what the message must name.
+fn nonsense_about_the_webhook() -> Vec<(Value, &'static str)> {
+    vec![
+        (json!({ "webhok": {} }), "'webhok' not allowed"),
+        (json!({ "webhook": { "replica": 3 } }), "'replica' not allowed"),
+        (json!({ "webhook": { "replicas": 0 } }), "/webhook/replicas"),
+        (json!({ "webhook": { "replicas": "2" } }), "/webhook/replicas"),
+        (json!({ "webhook": { "failurePolicy": "Fail" } }), "'failurePolicy' not allowed"),
+        (json!({ "webhook": { "timeoutSeconds": 30 } }), "/webhook/timeoutSeconds"),
+        (json!({ "webhook": { "reconcile": { "mode": "sometimes" } } }), "/webhook/reconcile/mode"),
+        (json!({ "webhook": { "certificates": { "mode": "cert-manager" } } }), "/webhook/certificates/mode"),
+        (
+            json!({ "webhook": { "certificates": { "mode": "provided" } } }),
+            "/webhook/certificates/provided/secretName",
+        ),
+        (
+            json!({ "webhook": { "certificates": { "provided": { "caBundle": "LS0tLS1" } } } }),
+            "/webhook/certificates/provided/caBundle",
+        ),
+        (
+            json!({ "webhook": { "certificates": { "auto": { "caLifetime": "1 year" } } } }),
+            "/webhook/certificates/auto/caLifetime",
+        ),
+        (
+            json!({ "webhook": { "labelRules": { "labels": { "includes": ["*"] } } } }),
+            "'includes' not allowed",
+        ),
+        (
+            json!({ "webhook": { "labelRules": { "extractors": [{ "preset": "istio" }] } } }),
+            "/webhook/labelRules/extractors/0",
+        ),
+        (
+            json!({ "webhook": { "networkPolicy": { "apiServerCIDRs": ["10.0.0.1"] } } }),
+            "/webhook/networkPolicy/apiServerCIDRs/0",
+        ),
+        (json!({ "webhook": { "podLabels": { "a": "not a label" } } }), "/webhook/podLabels/a"),
+        (json!({ "webhook": { "extraArgs": ["log-level=debug"] } }), "/webhook/extraArgs/0"),
+        (json!({ "webhook": { "resources": { "limit": {} } } }), "'limit' not allowed"),
+    ]
+}
+
+fn nonsense_about_the_rest() -> Vec<(Value, &'static str)> {
+    vec![
+        (json!({ "image": { "webhook": { "digest": "latest" } } }), "/image/webhook/digest"),
+        (json!({ "image": { "pullSecrets": ["pull"] } }), "/image/pullSecrets/0"),
+        (json!({ "announcer": { "policies": { "Bad_Name": { "loadBalancerIPs": true } } } }), "Bad_Name"),
+        (json!({ "announcer": { "policies": { "p": {} } } }), "/announcer/policies/p"),
+        (json!({ "announcer": { "policies": { "p": { "externalIPs": true } } } }), "addresses"),
+        (
+            json!({ "announcer": { "policies": { "p": { "loadBalancerIPs": true, "interface": "eth0" } } } }),
+            "'interface' not allowed",
+        ),
+        (json!({ "announcer": { "rebalance": false } }), "/announcer/rebalance"),
+        (json!({ "announcer": { "renewPeriod": "1m" } }), "/announcer/renewPeriod"),
+        (json!({ "announcer": { "externalIpCidrs": "10.0.0.0/8" } }), "/announcer/externalIpCidrs"),
+        (json!({ "announcer": { "maxUnavailable": 0 } }), "/announcer/maxUnavailable"),
+        (
+            json!({ "metrics": { "podMonitor": { "components": ["cli"] } } }),
+            "/metrics/podMonitor/components/0",
+        ),
+        (json!({ "fullnameOverride": "Has_Capitals" }), "/fullnameOverride"),
+        (json!({ "extraObjects": [{ "kind": "ConfigMap" }] }), "/extraObjects/0"),
+    ]
+}
+
 #[test]
 fn values_that_make_no_sense_are_refused_by_name() -> anyhow::Result<()> {
     gateherald_lab::run(async |lab| {
-        let table = [
-            (json!({ "webhok": {} }), "'webhok' not allowed"),
-            (json!({ "webhook": { "replica": 3 } }), "'replica' not allowed"),
-            (json!({ "webhook": { "replicas": 0 } }), "/webhook/replicas"),
-            (json!({ "webhook": { "replicas": "2" } }), "/webhook/replicas"),
-            (json!({ "webhook": { "failurePolicy": "Fail" } }), "'failurePolicy' not allowed"),
-            (json!({ "webhook": { "timeoutSeconds": 30 } }), "/webhook/timeoutSeconds"),
-            (json!({ "webhook": { "reconcile": { "mode": "sometimes" } } }), "/webhook/reconcile/mode"),
-            (
-                json!({ "webhook": { "certificates": { "mode": "cert-manager" } } }),
-                "/webhook/certificates/mode",
-            ),
-            (
-                json!({ "webhook": { "certificates": { "mode": "provided" } } }),
-                "/webhook/certificates/provided/secretName",
-            ),
-            (
-                json!({ "webhook": { "certificates": { "provided": { "caBundle": "LS0tLS1" } } } }),
-                "/webhook/certificates/provided/caBundle",
-            ),
-            (
-                json!({ "webhook": { "certificates": { "auto": { "caLifetime": "1 year" } } } }),
-                "/webhook/certificates/auto/caLifetime",
-            ),
-            (
-                json!({ "webhook": { "labelRules": { "labels": { "includes": ["*"] } } } }),
-                "'includes' not allowed",
-            ),
-            (
-                json!({ "webhook": { "labelRules": { "extractors": [{ "preset": "istio" }] } } }),
-                "/webhook/labelRules/extractors/0",
-            ),
-            (
-                json!({ "webhook": { "networkPolicy": { "apiServerCIDRs": ["10.0.0.1"] } } }),
-                "/webhook/networkPolicy/apiServerCIDRs/0",
-            ),
-            (json!({ "webhook": { "podLabels": { "a": "not a label" } } }), "/webhook/podLabels/a"),
-            (json!({ "webhook": { "extraArgs": ["log-level=debug"] } }), "/webhook/extraArgs/0"),
-            (json!({ "webhook": { "resources": { "limit": {} } } }), "'limit' not allowed"),
-            (json!({ "image": { "webhook": { "digest": "latest" } } }), "/image/webhook/digest"),
-            (json!({ "image": { "pullSecrets": ["pull"] } }), "/image/pullSecrets/0"),
-            (json!({ "announcer": { "policies": { "Bad_Name": { "loadBalancerIPs": true } } } }), "Bad_Name"),
-            (json!({ "announcer": { "policies": { "p": {} } } }), "/announcer/policies/p"),
-            (json!({ "announcer": { "policies": { "p": { "externalIPs": true } } } }), "addresses"),
-            (
-                json!({ "announcer": { "policies": { "p": { "loadBalancerIPs": true, "interface": "eth0" } } } }),
-                "'interface' not allowed",
-            ),
-            (json!({ "announcer": { "rebalance": false } }), "/announcer/rebalance"),
-            (json!({ "announcer": { "renewPeriod": "1m" } }), "/announcer/renewPeriod"),
-            (json!({ "announcer": { "externalIpCidrs": "10.0.0.0/8" } }), "/announcer/externalIpCidrs"),
-            (json!({ "announcer": { "maxUnavailable": 0 } }), "/announcer/maxUnavailable"),
-            (
-                json!({ "metrics": { "podMonitor": { "components": ["cli"] } } }),
-                "/metrics/podMonitor/components/0",
-            ),
-            (json!({ "fullnameOverride": "Has_Capitals" }), "/fullnameOverride"),
-            (json!({ "extraObjects": [{ "kind": "ConfigMap" }] }), "/extraObjects/0"),
-        ];
-        for (values, part) in table {
+        for (values, part) in [nonsense_about_the_webhook(), nonsense_about_the_rest()].concat() {
+            let file = tempfile::NamedTempFile::new()?;
+            fs::write(file.path(), values.to_string())?;
             for three in [false, true] {
-                let refused = render(lab.control_plane(), three, chart::NAMESPACE, &values, &[]).await;
+                let refused = render(lab.control_plane(), three, chart::NAMESPACE, file.path(), &[]).await;
                 let error = refused.err().with_context(|| format!("{values} was taken"))?.to_string();
                 assert!(error.contains(part), "{values}: {error}");
             }
@@ -259,11 +177,12 @@ fn values_that_make_no_sense_are_refused_by_name() -> anyhow::Result<()> {
 
 #[test]
 fn an_old_kubernetes_is_refused_and_a_distributions_version_is_not() -> anyhow::Result<()> {
+    let defaults = value_sets()?.remove("defaults").context("no value set `defaults`")?;
     gateherald_lab::run(async |lab| {
         for three in [false, true] {
             let with = async |version: &str| {
                 let version = ["--kube-version", version];
-                render(lab.control_plane(), three, chart::NAMESPACE, &json!({}), &version).await
+                render(lab.control_plane(), three, chart::NAMESPACE, &defaults, &version).await
             };
             let error = with("v1.30.14").await.err().context("1.30 was taken")?.to_string();
             assert!(error.contains("requires kubeVersion: >=1.31.0-0"), "{error}");
