@@ -15,6 +15,7 @@ use gateherald_model::{
     address::Taken,
     announcement::{Desired, Evaluation, Inputs, NotAnnounced, Rules, Why, evaluate},
     crd::L2AnnouncementPolicySpec,
+    endpoints::{Endpoints, SliceKey, SliceView},
     interfaces::Link,
     leases::LinkNote,
     node::NodeView,
@@ -27,13 +28,16 @@ use crate::{
     claims::{NodeNotes, Want},
 };
 
-/// 500 ms: outlasts the rewriting of a Service's status by its allocator.
+/// 500 ms: outlasts the rewriting of a Service's status by its allocator, and the first list of EndpointSlices.
 const VANISHED: Duration = Duration::from_millis(500);
 /// 150 ms: outlasts a link that renegotiates, and is short against a client's retry of one second.
 const LINK_DOWN: Duration = Duration::from_millis(150);
 
 /// 5 s for a node that is taken out to hand over what it has, one address after the other, each answered for until then.
 const LEAVING: Duration = Duration::from_secs(5);
+
+/// Why endpoints are not known before anybody asked for them, or the API server answered.
+pub const UNLISTED: &str = "EndpointSlices have not been listed yet";
 
 /// Where an address may be answered: the indexes of interfaces.
 pub type Reach = BTreeMap<IpAddr, BTreeSet<u32>>;
@@ -62,6 +66,10 @@ pub enum Seen {
     Links(Arc<[Link]>),
     /// What is done about Cilium's policies.
     Cilium(Stance),
+    /// EndpointSlices, once they are known.
+    Slices(Change<SliceKey, SliceView>),
+    /// EndpointSlices are not known, for this reason.
+    SlicesUnknown(String),
 }
 
 /// What people can look at.
@@ -113,6 +121,7 @@ pub struct Desires {
     services: Option<BTreeMap<ServiceKey, ServiceView>>,
     nodes: Option<BTreeMap<String, NodeView>>,
     links: Option<Arc<[Link]>>,
+    endpoints: Result<Endpoints, String>,
     policies_seen: bool,
     wants: BTreeMap<IpAddr, Want>,
     lingering: BTreeMap<IpAddr, Duration>,
@@ -132,6 +141,7 @@ impl Desires {
             services: None,
             nodes: None,
             links: None,
+            endpoints: Err(UNLISTED.to_owned()),
             policies_seen: false,
             wants: BTreeMap::new(),
             lingering: BTreeMap::new(),
@@ -140,8 +150,9 @@ impl Desires {
         }
     }
 
-    /// Takes in what was seen.
-    pub fn see(&mut self, seen: Seen) {
+    /// Takes in what was seen; whether anything may follow from it. Most slices are of Services that do not ask where their
+    /// endpoints are, and change often.
+    pub fn see(&mut self, seen: Seen) -> bool {
         match seen {
             Seen::Policies(PolicyKind::Gateherald, change) => self.see_policies(change),
             Seen::Policies(PolicyKind::Cilium, change) => self.see_cilium(change),
@@ -152,7 +163,39 @@ impl Desires {
                 self.stance = stance;
                 self.honour_cilium();
             }
+            Seen::Slices(change) => return self.see_slices(change),
+            Seen::SlicesUnknown(why) => self.endpoints = Err(why),
         }
+        true
+    }
+
+    fn see_slices(&mut self, change: Change<SliceKey, SliceView>) -> bool {
+        let asking = &self.outlook.evaluation.local;
+        let asks = |slice: &SliceView| slice.service.as_ref().is_some_and(|service| asking.contains(service));
+        match (change, &mut self.endpoints) {
+            (Change::All(all), endpoints) => {
+                *endpoints = Ok(all.into_iter().collect());
+                true
+            }
+            // Left over from a watch that has ended.
+            (_, Err(_)) => false,
+            (Change::Set(key, slice), Ok(endpoints)) => {
+                let old = endpoints.get(&key);
+                let concerns = old != Some(&slice) && (asks(&slice) || old.is_some_and(asks));
+                endpoints.set(key, slice);
+                concerns
+            }
+            (Change::Gone(key), Ok(endpoints)) => {
+                let concerns = endpoints.get(&key).is_some_and(asks);
+                endpoints.remove(&key);
+                concerns
+            }
+        }
+    }
+
+    /// Whether the endpoints of some Service decide about an address here.
+    pub fn needs_endpoints(&self) -> bool {
+        !self.outlook.evaluation.local.is_empty()
     }
 
     /// Whether there are policies of Cilium's kind to decide about.
@@ -220,7 +263,14 @@ impl Desires {
             .values()
             .flat_map(|node| node.addresses.iter().map(|address| (node.name.as_str(), *address)));
         let taken = Taken::new(addresses, links);
-        let inputs = Inputs { policies: &self.policies, rules: &self.rules, node, links, taken: &taken };
+        let inputs = Inputs {
+            policies: &self.policies,
+            rules: &self.rules,
+            node,
+            links,
+            taken: &taken,
+            endpoints: self.endpoints.as_ref().map_err(String::as_str),
+        };
         evaluate(&inputs, services.values())
     }
 
@@ -333,10 +383,12 @@ fn want(desired: &Desired) -> Want {
 
 /// How long the claim on an address stays that is no longer desired: only what may come back by itself has time.
 fn linger(address: IpAddr, evaluation: &Evaluation, listed: &BTreeSet<IpAddr>) -> Duration {
-    let mut refusals = evaluation.not_announced.iter().filter(|refused| refused.address == Some(address));
-    if refusals.clone().any(|refused| matches!(refused.why, Why::InterfacesDown(_))) {
+    let refusals = || evaluation.not_announced.iter().filter(|refused| refused.address == Some(address));
+    let why = |wanted: fn(&Why) -> bool| refusals().any(|refused| wanted(&refused.why));
+    let vanished = refusals().next().is_none() && !listed.contains(&address);
+    if why(|why| matches!(why, Why::InterfacesDown(_))) {
         LINK_DOWN
-    } else if refusals.next().is_none() && !listed.contains(&address) {
+    } else if vanished || why(|why| matches!(why, Why::EndpointsUnknown(_))) {
         VANISHED
     } else {
         Duration::ZERO

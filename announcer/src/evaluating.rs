@@ -47,47 +47,51 @@ pub struct Outputs {
     pub outlook: watch::Sender<Arc<Outlook>>,
     /// To the lookout for Cilium.
     pub cilium_needed: watch::Sender<bool>,
+    /// To the watch over EndpointSlices.
+    pub endpoints_needed: watch::Sender<bool>,
 }
 
 impl Evaluating {
     /// Runs until the process stops, or nothing more is told.
     pub async fn run(mut self, shutdown: Shutdown) {
         let mut served = BTreeMap::new();
+        let mut changed = true;
         loop {
-            self.publish(&served);
+            if std::mem::take(&mut changed) {
+                self.publish(&served);
+            }
             let pause = self.desires.next_deadline().map(|at| at.saturating_sub(clock::now().raw));
             tokio::select! {
                 () = shutdown.stopping() => return,
                 told = self.told.recv() => match told {
-                    Some(told) => self.take_in(told, &mut served),
+                    Some(told) => changed |= self.take_in(told, &mut served),
                     None => return,
                 },
-                changed = self.links.changed() => {
-                    if changed.is_err() {
+                links = self.links.changed() => {
+                    if links.is_err() {
                         return;
                     }
                     let links = self.links.borrow_and_update().clone();
-                    if let Some(links) = links {
-                        self.desires.see(Seen::Links(links));
-                    }
+                    changed |= links.is_some_and(|links| self.desires.see(Seen::Links(links)));
                 }
-                () = clock::wait(pause) => {}
+                () = clock::wait(pause) => changed = true,
             }
             for _ in 0..BATCH {
                 let Ok(told) = self.told.try_recv() else { break };
-                self.take_in(told, &mut served);
+                changed |= self.take_in(told, &mut served);
             }
         }
     }
 
-    fn take_in(&mut self, told: Told, served: &mut BTreeMap<PolicyKind, Served>) {
+    /// Whether anything may follow from it.
+    fn take_in(&mut self, told: Told, served: &mut BTreeMap<PolicyKind, Served>) -> bool {
         match told {
             Told::Seen(seen) => {
                 if let Seen::Cilium(stance) = &seen {
                     tracing::info!(stance = stance.name(), "{stance}");
                     self.metrics.cilium_honoured.set(i64::from(*stance == Stance::Honoured));
                 }
-                self.desires.see(seen);
+                self.desires.see(seen)
             }
             Told::Served(kind, state) => {
                 if served.get(&kind) != Some(&state) {
@@ -98,6 +102,7 @@ impl Evaluating {
                     }
                     served.insert(kind, state);
                 }
+                true
             }
         }
     }
@@ -116,6 +121,8 @@ impl Evaluating {
         self.out.plan.send_replace(Arc::new(plan));
         let needed = self.desires.has_cilium_policies();
         self.out.cilium_needed.send_if_modified(|old| std::mem::replace(old, needed) != needed);
+        let endpoints = self.desires.needs_endpoints();
+        self.out.endpoints_needed.send_if_modified(|old| std::mem::replace(old, endpoints) != endpoints);
         match policies_missing(served, &self.out.outlook.borrow().cilium, needed) {
             None => self.ready.ready(),
             Some(reason) => self.ready.waiting(reason),

@@ -4,6 +4,7 @@
 pub mod answering;
 pub mod cilium;
 pub mod clock;
+pub mod endpoints;
 pub mod filter;
 pub mod groups;
 pub mod incarnation;

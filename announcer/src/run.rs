@@ -33,6 +33,7 @@ use crate::{
     io::{
         answering::{self, Answering, Speaker},
         cilium::{Lookout, look_out},
+        endpoints::Watching,
         links,
         objects::{self, Told},
         packet, policies,
@@ -79,6 +80,7 @@ async fn announce(args: Args, config: Config, filter: LogFilter) -> anyhow::Resu
     let links = daemon.follow_links();
     daemon.watch_objects(&objects, &told_out);
     let results = daemon.evaluate(&config, &args.announcing, told, links.clone());
+    daemon.watch_endpoints(objects.clone(), told_out.clone(), results.endpoints_needed);
     daemon.watch_cilium(objects, &args.announcing, told_out, results.cilium_needed).await?;
     let (speaker, contests, heard) = daemon.answer(results.reach, links)?;
     let seat = Seat {
@@ -119,6 +121,7 @@ struct Results {
     reach: watch::Receiver<Arc<Reach>>,
     outlook: watch::Receiver<Arc<Outlook>>,
     cilium_needed: watch::Receiver<bool>,
+    endpoints_needed: watch::Receiver<bool>,
 }
 
 impl Daemon {
@@ -169,7 +172,8 @@ impl Daemon {
         let (plan_out, plan) = watch::channel(Arc::default());
         let (reach_out, reach) = watch::channel(Arc::default());
         let (outlook_out, outlook) = watch::channel(Arc::default());
-        let (needed_out, cilium_needed) = watch::channel(false);
+        let (cilium_needed_out, cilium_needed) = watch::channel(false);
+        let (endpoints_needed_out, endpoints_needed) = watch::channel(false);
         let evaluating = Evaluating {
             desires: Desires::new(config.node.clone(), rules(announcing)),
             told,
@@ -178,13 +182,20 @@ impl Daemon {
                 plan: plan_out,
                 reach: reach_out,
                 outlook: outlook_out,
-                cilium_needed: needed_out,
+                cilium_needed: cilium_needed_out,
+                endpoints_needed: endpoints_needed_out,
             },
             metrics: self.metrics.clone(),
             ready: self.board.part("policies", "policies have not been listed yet"),
         };
         self.spawn("evaluation", evaluating.run(self.shutdown.clone()));
-        Results { plan, reach, outlook, cilium_needed }
+        Results { plan, reach, outlook, cilium_needed, endpoints_needed }
+    }
+
+    fn watch_endpoints(&mut self, client: Client, out: mpsc::Sender<Told>, needed: watch::Receiver<bool>) {
+        let ready = self.board.part("endpoints", "not looked at yet");
+        let watching = Watching { client, needed, out, ready };
+        self.spawn("endpoints", watching.run(self.shutdown.clone()));
     }
 
     async fn watch_cilium(

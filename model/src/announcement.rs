@@ -5,7 +5,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
     net::IpAddr,
 };
 
@@ -13,12 +12,18 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::{
-    address::{NotVirtual, Taken},
+    address::Taken,
+    endpoints::Endpoints,
     interfaces::{Candidates, Interface, Link, NoLink},
     node::NodeView,
     policy::{Policies, Policy, PolicyId, PolicyKind, Validity},
     service::{AddressEntry, AddressSource, ServiceKey, ServiceView},
 };
+
+mod placing;
+mod why;
+
+pub use why::Why;
 
 /// Cilium's `loadBalancerClass`, honoured by both kinds of policy.
 pub const CILIUM_CLASS: &str = "io.cilium/l2-announcer";
@@ -49,6 +54,8 @@ pub struct Inputs<'a> {
     pub links: &'a [Link],
     /// The addresses that cannot be virtual.
     pub taken: &'a Taken<'a>,
+    /// Where Services have endpoints, or why that is not known. Only those with `externalTrafficPolicy: Local` ask.
+    pub endpoints: Result<&'a Endpoints, &'a str>,
 }
 
 /// What this node may announce, and everything that it may not.
@@ -60,6 +67,8 @@ pub struct Evaluation {
     pub not_announced: Vec<NotAnnounced>,
     /// Each policy in force.
     pub policies: BTreeMap<PolicyId, PolicyReport>,
+    /// The Services whose endpoints decide whether this node announces their addresses.
+    pub local: BTreeSet<ServiceKey>,
 }
 
 /// An address to announce. Services that share an address share this entry.
@@ -101,97 +110,6 @@ pub struct NotAnnounced {
     pub why: Why,
 }
 
-/// Why something is not announced.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Why {
-    /// The policy's newest version is bad: reason and message of its condition.
-    PolicyInvalid(&'static str, String),
-    /// The policy announces neither external nor LoadBalancer addresses.
-    SelectsNothing,
-    /// The own Node has not been seen.
-    NodeUnknown,
-    /// The policy's nodeSelector does not match.
-    NodeNotSelected,
-    /// The Node's condition `NetworkUnavailable` is True.
-    NodeNetworkUnavailable,
-    /// The Node is labelled `gateherald.io/announce: "false"`.
-    NodeOptedOut,
-    /// The Node is labelled [`crate::node::EXCLUDE_LABEL`], and that is honoured.
-    NodeExcluded,
-    /// No policy selects the Service.
-    NoPolicy,
-    /// The Service is annotated `gateherald.io/announce: "false"`.
-    ServiceOptedOut,
-    /// The Service's `loadBalancerClass` is another implementation's.
-    OtherLoadBalancerClass(String),
-    /// The Service has no address.
-    NoAddress,
-    /// The ingress names a host and no address.
-    HostnameOnly(String),
-    /// The text is no address.
-    BadAddress(String),
-    /// The ingress has `ipMode: Proxy`.
-    IpModeProxy,
-    /// The address belongs to somebody or means something else.
-    NotAVirtualAddress(NotVirtual),
-    /// The policy does not announce external IPs.
-    ExternalIpsOff,
-    /// The policy does not announce LoadBalancer addresses.
-    LoadBalancerIpsOff,
-    /// The address is outside the policy's `addresses`.
-    OutsideAddresses,
-    /// The external IP is outside the CIDRs given to the announcer for Cilium's policies.
-    OutsideExternalIpCidrs,
-    /// No link of the node carries the address.
-    NoInterface(NoLink),
-    /// All links that carry the address are down.
-    InterfacesDown(NoLink),
-}
-
-impl Why {
-    /// The stable name: metric label, log field, Event reason.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::PolicyInvalid(reason, _) => reason,
-            Self::SelectsNothing => "SelectsNothing",
-            Self::NodeUnknown => "NodeUnknown",
-            Self::NodeNotSelected => "NodeNotSelected",
-            Self::NodeNetworkUnavailable => "NodeNetworkUnavailable",
-            Self::NodeOptedOut => "NodeOptedOut",
-            Self::NodeExcluded => "NodeExcluded",
-            Self::NoPolicy => "NoPolicy",
-            Self::ServiceOptedOut => "ServiceOptedOut",
-            Self::OtherLoadBalancerClass(_) => "OtherLoadBalancerClass",
-            Self::NoAddress => "NoAddress",
-            Self::HostnameOnly(_) => "HostnameOnly",
-            Self::BadAddress(_) => "BadAddress",
-            Self::IpModeProxy => "IpModeProxy",
-            Self::NotAVirtualAddress(_) => "NotAVirtualAddress",
-            Self::ExternalIpsOff => "ExternalIpsOff",
-            Self::LoadBalancerIpsOff => "LoadBalancerIpsOff",
-            Self::OutsideAddresses => "OutsideAddresses",
-            Self::OutsideExternalIpCidrs => "OutsideExternalIpCidrs",
-            Self::NoInterface(_) => "NoInterface",
-            Self::InterfacesDown(_) => "InterfacesDown",
-        }
-    }
-}
-
-impl fmt::Display for Why {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())?;
-        match self {
-            Self::PolicyInvalid(_, message) => write!(f, ": {message}"),
-            Self::OtherLoadBalancerClass(text) | Self::HostnameOnly(text) | Self::BadAddress(text) => {
-                write!(f, ": {text:?}")
-            }
-            Self::NotAVirtualAddress(detail) => write!(f, ": {detail}"),
-            Self::NoInterface(detail) | Self::InterfacesDown(detail) => write!(f, ": {detail}"),
-            _ => Ok(()),
-        }
-    }
-}
-
 /// Evaluates everything anew. The order of the Services and links has no influence on the result.
 pub fn evaluate<'a>(
     inputs: &'a Inputs<'_>,
@@ -216,15 +134,22 @@ struct Active<'a> {
 struct Run<'a> {
     inputs: &'a Inputs<'a>,
     active: Vec<Active<'a>>,
-    /// Whose annotation each address's preferred node comes from.
-    preferring: BTreeMap<IpAddr, &'a ServiceKey>,
+    /// Which Services prefer which node for each address.
+    preferring: BTreeMap<IpAddr, BTreeMap<&'a ServiceKey, &'a str>>,
+    /// The Services that want a node with endpoints of theirs, by address.
+    local: BTreeMap<IpAddr, BTreeSet<ServiceKey>>,
     result: Evaluation,
 }
 
 impl<'a> Run<'a> {
     fn new(inputs: &'a Inputs<'a>) -> Self {
-        let mut run =
-            Self { inputs, active: Vec::new(), preferring: BTreeMap::new(), result: Evaluation::default() };
+        let mut run = Self {
+            inputs,
+            active: Vec::new(),
+            preferring: BTreeMap::new(),
+            local: BTreeMap::new(),
+            result: Evaluation::default(),
+        };
         for (id, validity, policy) in inputs.policies.iter() {
             if let Validity::Invalid(error) = validity {
                 run.refuse(None, None, Some(id), Why::PolicyInvalid(error.reason(), validity.message()));
@@ -271,21 +196,10 @@ impl<'a> Run<'a> {
         }
         let selecting = self.of_our_class(service, selecting);
         for entry in &service.entries {
-            self.entry(key, entry, &selecting);
+            self.entry(service, entry, &selecting);
             if let (AddressEntry::Address(address, _), Some(node)) = (entry, &service.preferred_node) {
-                self.prefer(key, *address, node);
+                self.preferring.entry(*address).or_default().insert(key, node);
             }
-        }
-    }
-
-    fn prefer(&mut self, key: &'a ServiceKey, address: IpAddr, node: &str) {
-        let Some(desired) = self.result.desired.get_mut(&address).filter(|d| d.services.contains(key)) else {
-            return;
-        };
-        let by = self.preferring.entry(address).or_insert(key);
-        if *by >= key {
-            *by = key;
-            desired.preferred_node = Some(node.to_owned());
         }
     }
 
@@ -303,7 +217,8 @@ impl<'a> Run<'a> {
         selecting
     }
 
-    fn entry(&mut self, key: &ServiceKey, entry: &AddressEntry, selecting: &[usize]) {
+    fn entry(&mut self, service: &ServiceView, entry: &AddressEntry, selecting: &[usize]) {
+        let key = &service.key;
         let (address, source) = match entry {
             AddressEntry::Address(address, source) => (*address, *source),
             AddressEntry::Proxy(address) => {
@@ -320,7 +235,7 @@ impl<'a> Run<'a> {
             return self.refuse(Some(key), Some(address), None, Why::NotAVirtualAddress(detail));
         }
         for &i in selecting {
-            if let Err(why) = self.offer(i, key, address, source) {
+            if let Err(why) = self.offer(i, service, address, source) {
                 let id = self.active[i].id;
                 self.refuse(Some(key), Some(address), Some(id), why);
             }
@@ -332,7 +247,7 @@ impl<'a> Run<'a> {
     fn offer(
         &mut self,
         i: usize,
-        key: &ServiceKey,
+        service: &ServiceView,
         address: IpAddr,
         source: AddressSource,
     ) -> Result<(), Why> {
@@ -350,8 +265,11 @@ impl<'a> Run<'a> {
                 desired.interfaces.insert(link.into());
             }
         }
-        if !desired.services.contains(key) {
-            desired.services.insert(key.clone());
+        if !desired.services.contains(&service.key) {
+            desired.services.insert(service.key.clone());
+        }
+        if service.local {
+            self.local.entry(address).or_default().insert(service.key.clone());
         }
         if !desired.policies.contains(active.id) {
             desired.policies.insert(active.id.clone());
@@ -370,7 +288,31 @@ impl<'a> Run<'a> {
         self.result.not_announced.push(NotAnnounced { service, address, policy, why });
     }
 
+    /// Takes the addresses away that other nodes have to announce, because the endpoints are there.
+    fn place(&mut self) {
+        for (address, local) in std::mem::take(&mut self.local) {
+            let Some(desired) = self.result.desired.remove(&address) else { continue };
+            let placed = placing::place(self.inputs, address, desired, &local);
+            self.result.desired.extend(placed.desired.map(|desired| (address, desired)));
+            for (service, why) in placed.refused {
+                self.refuse(Some(&service), Some(address), None, why);
+            }
+            self.result.local.extend(local);
+        }
+    }
+
+    /// Of the Services that an address is announced for, the first one's wish counts.
+    fn prefer(&mut self) {
+        for (address, wishes) in std::mem::take(&mut self.preferring) {
+            let Some(desired) = self.result.desired.get_mut(&address) else { continue };
+            let first = wishes.into_iter().find(|(service, _)| desired.services.contains(*service));
+            desired.preferred_node = first.map(|(_, node)| node.to_owned());
+        }
+    }
+
     fn finish(mut self) -> Evaluation {
+        self.place();
+        self.prefer();
         for active in self.active {
             let report = PolicyReport {
                 services: active.services,

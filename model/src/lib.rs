@@ -12,6 +12,8 @@ pub mod alignment;
 pub mod announcement;
 /// The custom resources.
 pub mod crd;
+/// Where a Service's endpoints are.
+pub mod endpoints;
 /// Label pairs by which a Service names its Gateway.
 pub mod extractor;
 /// The webhook's whole decision on a Service.

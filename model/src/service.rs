@@ -79,6 +79,8 @@ pub struct ServiceView {
     pub opted_out: bool,
     /// The node in the annotation [`PREFERRED_NODE`].
     pub preferred_node: Option<String>,
+    /// `spec.externalTrafficPolicy` is `Local`: a node hands its traffic only to endpoints of its own.
+    pub local: bool,
 }
 
 impl Labels for ServiceView {
@@ -110,6 +112,7 @@ impl From<&Service> for ServiceView {
             entries: external.chain(ingress.iter().filter_map(ingress_entry)).collect(),
             opted_out: annotation(ANNOUNCE).is_some_and(|value| value == "false"),
             preferred_node: annotation(PREFERRED_NODE).filter(|node| !node.is_empty()).cloned(),
+            local: spec.and_then(|s| s.external_traffic_policy.as_deref()) == Some("Local"),
         }
     }
 }

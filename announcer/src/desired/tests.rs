@@ -37,6 +37,7 @@ fn service(addresses: &[&str]) -> Seen {
             .collect(),
         opted_out: false,
         preferred_node: None,
+        local: false,
     };
     Seen::Services(Change::Set(key, view))
 }
@@ -245,4 +246,86 @@ fn a_services_preferred_node_is_wanted_with_its_addresses() {
     desires.see(Seen::Services(Change::Set(key, view)));
     let (plan, _) = desires.plan(ms(0));
     assert_eq!(plan.wants[&ip(VIP)].preferred_node.as_deref(), Some("worker-2"));
+}
+
+fn local_service() -> Seen {
+    let Seen::Services(Change::Set(key, view)) = service(&[VIP]) else { panic!("a Service") };
+    Seen::Services(Change::Set(key, ServiceView { local: true, ..view }))
+}
+
+fn slice_of(service: &str, node: &str) -> (SliceKey, SliceView) {
+    let view = SliceView {
+        service: Some(ServiceKey::new("prod", service)),
+        family: Some(gateherald_model::interfaces::Family::V4),
+        ready: BTreeSet::from([node.to_owned()]),
+        placed: true,
+        ..SliceView::default()
+    };
+    (SliceKey { namespace: "prod".to_owned(), name: format!("{service}-1") }, view)
+}
+
+const GATEWAY_SERVICE: &str = "cilium-gateway-cd-arp-gw";
+
+fn reasons(plan: &Plan) -> Vec<&'static str> {
+    plan.outlook.evaluation.not_announced.iter().map(|refused| refused.why.name()).collect()
+}
+
+#[test]
+fn endpoints_are_asked_for_only_while_a_service_is_bound_to_them() {
+    let mut desires = complete();
+    desires.plan(ms(0));
+    assert!(!desires.needs_endpoints());
+    desires.see(local_service());
+    let (plan, _) = desires.plan(ms(1));
+    assert!(desires.needs_endpoints());
+    assert_eq!((answered(&plan), reasons(&plan)), (vec![], vec!["EndpointsUnknown"]));
+    assert_eq!(wanted(&plan), [ip(VIP)], "the claim stays while they are listed");
+    let (here, elsewhere) = (slice_of(GATEWAY_SERVICE, "worker-1"), slice_of(GATEWAY_SERVICE, "worker-2"));
+    assert!(desires.see(Seen::Slices(Change::All(vec![here.clone()]))));
+    assert_eq!(answered(&desires.plan(ms(2)).0), [ip(VIP)]);
+    // The last endpoint here goes, and the address at once.
+    assert!(desires.see(Seen::Slices(Change::Set(elsewhere.0, elsewhere.1))));
+    let (plan, _) = desires.plan(ms(3));
+    assert_eq!((wanted(&plan), reasons(&plan)), (vec![], vec!["NoLocalEndpoint"]));
+    assert!(desires.see(Seen::Slices(Change::Gone(here.0.clone()))));
+    assert_eq!(reasons(&desires.plan(ms(4)).0), ["NoEndpoints"]);
+    desires.see(service(&[VIP]));
+    assert_eq!(answered(&desires.plan(ms(5)).0), [ip(VIP)]);
+    assert!(!desires.needs_endpoints());
+    // The watch has ended: what it still had to tell counts for nothing.
+    desires.see(Seen::SlicesUnknown(UNLISTED.to_owned()));
+    assert!(!desires.see(Seen::Slices(Change::Set(here.0, here.1))));
+    desires.see(local_service());
+    assert_eq!(reasons(&desires.plan(ms(6)).0), ["EndpointsUnknown"]);
+}
+
+#[test]
+fn slices_that_bear_on_nothing_are_remembered_and_not_evaluated() {
+    let mut desires = complete();
+    desires.see(local_service());
+    desires.plan(ms(0));
+    let (key, view) = slice_of(GATEWAY_SERVICE, "worker-1");
+    let (other_key, other) = slice_of("db", "worker-1");
+    desires.see(Seen::Slices(Change::All(vec![(key.clone(), view.clone())])));
+    desires.plan(ms(1));
+    assert!(!desires.see(Seen::Slices(Change::Set(key.clone(), view.clone()))), "nothing changed");
+    assert!(!desires.see(Seen::Slices(Change::Set(other_key.clone(), other))));
+    assert!(!desires.see(Seen::Slices(Change::Gone(other_key))));
+    // One that is given to another Service is missed by its old one.
+    let given = SliceView { service: Some(ServiceKey::new("prod", "db")), ..view };
+    assert!(desires.see(Seen::Slices(Change::Set(key, given))));
+}
+
+#[test]
+fn nobody_may_look_at_endpoints_and_that_is_the_reason_told() {
+    let mut desires = complete();
+    desires.see(local_service());
+    desires.plan(ms(0));
+    let said = "RBAC does not allow to list endpointslices.discovery.k8s.io";
+    desires.see(Seen::SlicesUnknown(said.to_owned()));
+    let (plan, transitions) = desires.plan(ms(1));
+    assert!(answered(&plan).is_empty());
+    let told =
+        |t: &Transition| matches!(t, Transition::Refused(refused) if refused.why.to_string().contains(said));
+    assert!(transitions.iter().any(told), "{transitions:?}");
 }

@@ -28,6 +28,7 @@ struct Cluster {
     links: Vec<Link>,
     rules: Rules,
     node_addresses: Vec<(&'static str, IpAddr)>,
+    endpoints: Result<Endpoints, String>,
 }
 
 fn link(index: u32, name: &str, address: &str) -> Link {
@@ -51,6 +52,7 @@ impl Cluster {
             node: Some(node),
             links: vec![lan, link(3, "ens19", "10.0.0.11/24")],
             rules: Rules::default(),
+            endpoints: Ok(Endpoints::default()),
             node_addresses: vec![("n1", ip("192.168.99.11")), ("n2", ip("192.168.99.12"))],
         }
     }
@@ -98,6 +100,7 @@ impl Cluster {
             node: self.node.as_ref(),
             links: &self.links,
             taken: &taken,
+            endpoints: self.endpoints.as_ref().map_err(String::as_str),
         };
         evaluate(&inputs, self.services.values())
     }
@@ -505,6 +508,7 @@ proptest! {
         let taken = Taken::new(back.node_addresses.iter().copied(), &back.links);
         let inputs = Inputs {
             policies: &back.policies, rules: &back.rules, node: back.node.as_ref(), links: &back.links, taken: &taken,
+            endpoints: back.endpoints.as_ref().map_err(String::as_str),
         };
         prop_assert_eq!(&forth, &evaluate(&inputs, views));
 

@@ -53,6 +53,13 @@ fn a_bare_service_has_no_entries() {
 }
 
 #[test]
+fn only_the_policy_local_binds_a_service_to_its_endpoints() {
+    for (policy, expected) in [(json!("Local"), true), (json!("Cluster"), false), (Value::Null, false)] {
+        assert_eq!(view(json!({"spec": {"externalTrafficPolicy": policy}})).local, expected);
+    }
+}
+
+#[test]
 fn only_the_word_false_opts_out() {
     for (value, expected) in [("false", true), ("true", false), ("False", false), ("", false)] {
         let view = view(json!({"metadata": {"annotations": {ANNOUNCE: value}}}));
