@@ -206,13 +206,18 @@ impl Task {
         if let Some(peers) = self.new_peers.take() {
             self.it.speaker.peers(peers).await?;
         }
+        let before = Arc::clone(&self.it.rights.borrow().titles);
+        let mut told = Vec::new();
         for action in self.it.claims.poll(now) {
             match action {
                 // The own end of the session comes back as one: that is no news to anybody.
                 Action::Tell(Notice::Lapsed { .. }) if self.stopping => {}
-                Action::Tell(notice) => notices::tell(&notice, &self.it.metrics),
+                Action::Tell(notice) => told.push(notice),
                 Action::Publish(rights) => {
                     self.it.speaker.publish(rights.clone()).await?;
+                    if self.stopping && !before.is_empty() {
+                        tracing::info!(addresses = before.len(), "stopped answering");
+                    }
                     self.it.rights.send_replace(rights);
                 }
                 Action::OpenWatch => {
@@ -234,7 +239,27 @@ impl Task {
                 Action::Finished => self.finished = true,
             }
         }
+        self.tell(&told, &before);
         Ok(())
+    }
+
+    /// Tells people, after everything that others wait for is under way: a thousand addresses are a thousand lines.
+    fn tell(&self, told: &[Notice], before: &BTreeSet<IpAddr>) {
+        let rights = self.it.rights.borrow().clone();
+        for notice in told {
+            notices::tell(notice, &self.it.metrics);
+            if let Notice::Lapsed { session, reason, .. } = notice {
+                let held = |address: &IpAddr| rights.held.contains_key(address);
+                for address in before {
+                    notices::tell_lapse(*address, session, *reason, held(address));
+                }
+            }
+        }
+        if self.stopping {
+            for address in before.difference(&rights.titles) {
+                notices::tell_stopped(*address);
+            }
+        }
     }
 
     fn plan_changed(&mut self) {

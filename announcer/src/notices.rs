@@ -11,7 +11,7 @@ use gateherald_wire::MacAddr;
 use tracing::{debug, info, warn};
 
 use crate::{
-    claims::{Answer, Notice},
+    claims::{Answer, LapseReason, Notice},
     desired::Transition,
     metrics::{ForReason, Metrics},
     standoff::Step,
@@ -77,6 +77,21 @@ pub fn tell(notice: &Notice, metrics: &Metrics) {
         }
         Notice::WriteFailed { key, answer } => debug!(lease = names::of(key), ?answer, "write failed"),
     }
+}
+
+/// Logs what the loss of the session means for one of its addresses.
+pub fn tell_lapse(address: IpAddr, session: &str, reason: LapseReason, held: bool) {
+    let reason = reason.name();
+    if held {
+        info!(%address, session, reason, "answering on without a session");
+    } else {
+        info!(%address, session, reason, "silent: its session is lost");
+    }
+}
+
+/// Logs that an address is left to others because the process ends.
+pub fn tell_stopped(address: IpAddr) {
+    info!(%address, "left to other nodes: stopping");
 }
 
 /// Logs what is done about another host's use of an address.
