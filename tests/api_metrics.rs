@@ -112,3 +112,78 @@ fn the_page_lists_what_the_announcer_serves() -> anyhow::Result<()> {
         .await
     })
 }
+
+/// The series of a metric, without their values.
+fn series(exposition: &str, metric: &str) -> BTreeSet<String> {
+    let named = |line: &&str| line.split(['{', ' ']).next() == Some(metric);
+    exposition
+        .lines()
+        .filter(named)
+        .filter_map(|line| line.rsplit_once(' '))
+        .map(|(s, _)| s.to_owned())
+        .collect()
+}
+
+/// The values of a label that the page lists in the first column of the table under a heading.
+fn reasons(heading: &str) -> BTreeSet<String> {
+    let section = PAGE.split("\n### ").find(|section| section.starts_with(heading)).unwrap_or_default();
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
+    rows.flat_map(|cell| cell.split('`').step_by(2).map(str::to_owned).collect::<Vec<_>>())
+        .filter(|word| !word.trim_matches([',', ' ']).is_empty())
+        .collect()
+}
+
+#[test]
+fn series_begin_at_zero_and_go_with_their_address_and_interface() -> anyhow::Result<()> {
+    gateherald_lab::run(async |lab| {
+        let site = Site::new(lab, "series", 1).await?;
+        let vip = site.lan.address(200);
+        let expose = async || anyhow::Ok(site.announcers[0].get("/metrics").await?.body);
+        let name = |metric: &str| format!("gateherald_announcer_{metric}");
+        let zero = |text: &str, series: &str| {
+            text.lines()
+                .any(|line| line.rsplit_once(' ').is_some_and(|(s, value)| s == series && value == "0"))
+        };
+        // Whatever is documented as a reason is there before it happens.
+        let text = expose().await?;
+        for (metric, label, values) in [
+            ("conflict_steps_total", "step", reasons("Conflicts")),
+            ("session_lapses_total", "reason", reasons("Lapses")),
+            ("holds_ended_total", "reason", reasons("Held addresses")),
+            (
+                "claim_changes_total",
+                "reason",
+                ["took", "released", "handed-over", "lost"].map(String::from).into(),
+            ),
+        ] {
+            assert!(!values.is_empty(), "{metric}");
+            let wanted: BTreeSet<String> =
+                values.iter().map(|value| format!("{}{{{label}=\"{value}\"}}", name(metric))).collect();
+            assert_eq!(series(&text, &name(metric)), wanted);
+            for series in wanted {
+                assert!(zero(&text, &series), "{series} in {text}");
+            }
+        }
+        assert!(zero(&text, &format!("{}{{reason=\"NoEndpoints\"}}", name("not_announced"))), "{text}");
+        assert_eq!(series(&text, &name("lease_writes_total")).len(), 8);
+        assert!(series(&text, &name("frames_dropped_total")).is_empty(), "no interface, no series");
+        site.service("web", &[vip]).await?;
+        site.owner(vip).await?;
+        let text = expose().await?;
+        assert_eq!(
+            series(&text, &name("address_owned")),
+            [format!("{}{{address=\"{vip}\"}}", name("address_owned"))].into()
+        );
+        let dropped: BTreeSet<String> = reasons("Dropped frames");
+        assert_eq!(series(&text, &name("frames_dropped_total")).len(), dropped.len(), "{dropped:?}");
+        site.delete("web").await?;
+        until("its series are gone", LONG, async || {
+            let text = expose().await?;
+            let of_interface = text.lines().filter(|line| line.contains("interface=")).count();
+            let left = series(&text, &name("address_owned")).len() + of_interface;
+            Ok(if left == 0 { Look::Found(()) } else { Look::NotYet(format!("{left} are left")) })
+        })
+        .await
+    })
+}

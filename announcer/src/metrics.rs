@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use gateherald_model::announcement::Why;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
@@ -18,9 +19,14 @@ use prometheus_client::{
 use tokio::sync::watch;
 
 use crate::{
-    claims::{Answer, HoldEnd, Rights},
+    claims::{Answer, HoldEnd, LapseReason, Rights},
     desired::Outlook,
+    responder::DropReason,
+    standoff::Step,
 };
+
+/// What can happen to this node's ownership of an address.
+pub const CLAIM_CHANGES: [&str; 4] = ["took", "released", "handed-over", "lost"];
 
 /// Prefix of every series.
 pub const PREFIX: &str = "gateherald_announcer";
@@ -141,6 +147,7 @@ impl Metrics {
         outlook: watch::Receiver<Arc<Outlook>>,
         rights: watch::Receiver<Rights>,
     ) {
+        self.begin();
         let to = registry.sub_registry_with_prefix(PREFIX);
         to.register(
             "frames_received",
@@ -177,9 +184,6 @@ impl Metrics {
             "Requests answered without a session while the API server is away",
             self.held_replies.clone(),
         );
-        for reason in HoldEnd::ALL {
-            drop(self.holds_ended.get_or_create(&ForReason { reason: reason.name() }));
-        }
         to.register(
             "holds_ended",
             "Addresses no longer answered for without a session, by reason",
@@ -195,14 +199,35 @@ impl Metrics {
         registry.register_collector(Box::new(Addresses { outlook, rights }));
     }
 
-    /// Forgets an interface, and the reasons for which it dropped frames.
-    pub fn forget_interface(&self, interface: &Arc<str>, reasons: impl Iterator<Item = &'static str>) {
+    /// Every series whose labels are known from the start begins at 0: a first event is then an increase like any other.
+    fn begin(&self) {
+        for step in Step::ALL {
+            drop(self.conflict_steps.get_or_create(&ForStep { step: step.name() }));
+        }
+        for reason in CLAIM_CHANGES {
+            drop(self.claim_changes.get_or_create(&ForReason { reason }));
+        }
+        for reason in LapseReason::ALL {
+            drop(self.lapses.get_or_create(&ForReason { reason: reason.name() }));
+        }
+        for reason in HoldEnd::ALL {
+            drop(self.holds_ended.get_or_create(&ForReason { reason: reason.name() }));
+        }
+        for lease in ["session", "claim"] {
+            for outcome in ["written", "conflict", "refused", "unknown"] {
+                drop(self.lease_writes.get_or_create(&LeaseWrite { lease, outcome }));
+            }
+        }
+    }
+
+    /// Forgets an interface.
+    pub fn forget_interface(&self, interface: &Arc<str>) {
         let label = OnInterface { interface: Arc::clone(interface) };
         let Self { received, replied, announced, probed, conflicts, send_errors, .. } = self;
         for family in [received, replied, announced, probed, conflicts, send_errors] {
             family.remove(&label);
         }
-        for reason in reasons {
+        for reason in DropReason::NAMES {
             self.dropped.remove(&Dropped { interface: Arc::clone(interface), reason });
         }
     }
@@ -248,7 +273,8 @@ impl Collector for Addresses {
         )?;
         plain("addresses_owned", "Addresses that this node has title to", titles.len())?;
         plain("addresses_held", "Addresses that this node answers for without a session", kept)?;
-        let mut reasons: BTreeMap<&'static str, usize> = BTreeMap::new();
+        let mut reasons: BTreeMap<&'static str, usize> =
+            Why::NAMES.into_iter().map(|name| (name, 0)).collect();
         for refused in &outlook.evaluation.not_announced {
             *reasons.entry(refused.why.name()).or_default() += 1;
         }

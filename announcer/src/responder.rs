@@ -111,6 +111,37 @@ pub enum DropReason {
 }
 
 impl DropReason {
+    /// Every name.
+    pub const NAMES: [&'static str; 27] = [
+        "own-frame",
+        "other-host",
+        "vlan",
+        "malformed",
+        "other-message",
+        "too-short",
+        "hop-limit",
+        "bad-checksum",
+        "bad-code",
+        "group-target",
+        "bad-option",
+        "bad-probe",
+        "bad-advertisement",
+        "other-operation",
+        "bad-sender",
+        "peer",
+        "not-a-request",
+        "not-ours",
+        "not-desired",
+        "other-interface",
+        "link-down",
+        "not-owner",
+        "not-fresh",
+        "resuming",
+        "probing",
+        "suspended",
+        "silenced",
+    ];
+
     /// The stable name: the metric's label.
     pub fn name(self) -> &'static str {
         match self {

@@ -73,6 +73,15 @@ impl Stage {
             Self::Silenced { .. } | Self::Asking { .. } => "silenced",
         }
     }
+
+    /// Why the address is not spoken for; none when it may be.
+    pub fn refusal(self) -> Option<Refusal> {
+        match self {
+            Self::Suspended { .. } => Some(Refusal::Suspended),
+            Self::Silenced { .. } | Self::Asking { .. } => Some(Refusal::Silenced),
+            Self::Defended { .. } => None,
+        }
+    }
 }
 
 /// What has just begun for an address, and is to be done and told.
@@ -91,6 +100,9 @@ pub enum Step {
 }
 
 impl Step {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Suspend, Self::Defend, Self::Silence, Self::Ask, Self::Resume];
+
     /// The stable name: the metric's label.
     pub fn name(self) -> &'static str {
         match self {
@@ -175,11 +187,7 @@ impl Standoffs {
 
     /// Why the address is not spoken for; none when it may be.
     pub fn refusal(&self, address: IpAddr) -> Option<Refusal> {
-        match self.by_address.get(&address)?.stage {
-            Stage::Suspended { .. } => Some(Refusal::Suspended),
-            Stage::Silenced { .. } | Stage::Asking { .. } => Some(Refusal::Silenced),
-            Stage::Defended { .. } => None,
-        }
+        self.by_address.get(&address)?.stage.refusal()
     }
 
     /// Who was seen to use the address last.

@@ -34,6 +34,9 @@ pub enum LapseReason {
 }
 
 impl LapseReason {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Deadline, Self::Missing, Self::Foreign, Self::EndedByOther];
+
     /// The name in logs and metrics.
     pub fn name(self) -> &'static str {
         match self {

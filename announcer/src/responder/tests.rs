@@ -80,6 +80,43 @@ fn a_right_or_its_lack_has_one_name_and_no_other_has_it() {
 }
 
 #[test]
+fn every_reason_is_listed_once_and_nothing_else() {
+    let protocol = [
+        NdpError::NextHeader(0),
+        NdpError::Truncated(gateherald_wire::Truncated { have: 0, need: 24 }),
+        NdpError::HopLimit(254),
+        NdpError::Code(1),
+        NdpError::Checksum,
+        NdpError::GroupTarget(Ipv6Addr::UNSPECIFIED),
+        NdpError::OptionLength,
+        NdpError::UnspecifiedWithLinkLayer,
+        NdpError::SolicitedToGroup(Ipv6Addr::UNSPECIFIED),
+    ];
+    let frame = |error| DropReason::Malformed(FrameError::Ndp(error)).name();
+    let plain = [
+        DropReason::OwnFrame,
+        DropReason::OtherHost,
+        DropReason::Vlan,
+        DropReason::Malformed(FrameError::EtherType(gateherald_wire::EtherType::IPV6)),
+        DropReason::OtherOperation(0),
+        DropReason::BadSender,
+        DropReason::Peer,
+        DropReason::NotARequest,
+    ];
+    let refusals =
+        RIGHTS.iter().filter_map(|right| right.err()).chain([Refusal::Resuming]).map(Refusal::name);
+    let found: std::collections::BTreeSet<_> = protocol
+        .into_iter()
+        .map(frame)
+        .chain(plain.iter().map(|reason| reason.name()))
+        .chain(refusals)
+        .collect();
+    let listed: std::collections::BTreeSet<_> = DropReason::NAMES.into_iter().collect();
+    assert_eq!(listed.len(), DropReason::NAMES.len());
+    assert_eq!(found, listed);
+}
+
+#[test]
 fn frames_speak_from_the_link_local_address_and_n24_without_one_from_the_address_itself() {
     let vip: Ipv6Addr = "fd00::80".parse().unwrap();
     let local: Ipv6Addr = "fe80::1".parse().unwrap();

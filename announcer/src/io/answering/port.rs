@@ -20,7 +20,7 @@ use crate::{
         packet::{OpenError, Received},
     },
     metrics::{Dropped, Metrics, OnInterface},
-    responder::{Nic, Protocol},
+    responder::{DropReason, Nic, Protocol},
     schedule::Schedule,
 };
 
@@ -196,18 +196,20 @@ impl Counters {
             probed: metrics.probed.get_or_create_owned(&label),
             conflicts: metrics.conflicts.get_or_create_owned(&label),
             send_errors: metrics.send_errors.get_or_create_owned(&label),
-            dropped: BTreeMap::new(),
+            dropped: DropReason::NAMES
+                .into_iter()
+                .map(|reason| {
+                    let label = Dropped { interface: Arc::clone(name), reason };
+                    (reason, metrics.dropped.get_or_create_owned(&label))
+                })
+                .collect(),
         }
     }
 
     /// Counts a frame that is not answered.
-    pub(super) fn drop_frame(&mut self, reason: &'static str, metrics: &Metrics, interface: &Arc<str>) {
-        let label = || Dropped { interface: Arc::clone(interface), reason };
-        self.dropped.entry(reason).or_insert_with(|| metrics.dropped.get_or_create_owned(&label())).inc();
-    }
-
-    /// The reasons for which frames were dropped.
-    pub(super) fn reasons(&self) -> impl Iterator<Item = &'static str> {
-        self.dropped.keys().copied()
+    pub(super) fn drop_frame(&self, reason: &'static str) {
+        if let Some(counter) = self.dropped.get(reason) {
+            counter.inc();
+        }
     }
 }

@@ -143,10 +143,10 @@ impl Station {
                                 None => drop(self.metrics.held_replies.inc()),
                             }
                         }
-                        Err(refusal) => port.counters.drop_frame(refusal.name(), &self.metrics, &port.name),
+                        Err(refusal) => port.counters.drop_frame(refusal.name()),
                     }
                 }
-                Verdict::Drop(reason) => port.counters.drop_frame(reason.name(), &self.metrics, &port.name),
+                Verdict::Drop(reason) => port.counters.drop_frame(reason.name()),
                 Verdict::Conflict(conflict) => {
                     let (heard, step) = contend(&mut self.standing, conflict);
                     // Who speaks for what is merely held may be its owner.
@@ -212,7 +212,7 @@ impl Station {
                         Ok(_) => {
                             port.counters.announced.inc();
                         }
-                        Err(refusal) => port.counters.drop_frame(refusal.name(), &self.metrics, &port.name),
+                        Err(refusal) => port.counters.drop_frame(refusal.name()),
                     }
                 }
             }
@@ -231,7 +231,7 @@ impl Station {
             let same = links.get(index).is_some_and(|(link, _)| *link.name == *port.name);
             let keep = same && wanted.contains(index);
             if !keep {
-                metrics.forget_interface(&port.name, port.counters.reasons());
+                metrics.forget_interface(&port.name);
             }
             keep
         });
