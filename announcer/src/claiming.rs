@@ -50,8 +50,12 @@ pub struct Standing {
     pub session: String,
     /// What is left of its deadline; none while it is not fresh.
     pub fresh_for: Option<Duration>,
-    /// The claims on the addresses asked about.
+    /// The claims on the addresses asked about, and on those that this process may answer for.
     pub claims: BTreeMap<IpAddr, ClaimState>,
+    /// The links of the other announcers, each with its node.
+    pub peers: BTreeMap<MacAddr, String>,
+    /// The instant of all this.
+    pub now: Now,
 }
 
 /// A question about these addresses.
@@ -357,10 +361,15 @@ impl Task {
     fn question(&self, question: Question) {
         let now = clock::now();
         let claims = &self.it.claims;
+        let rights = claims.rights();
+        let answered_for = rights.titles.iter().chain(rights.held.keys()).copied();
+        let addresses: BTreeSet<IpAddr> = question.addresses.into_iter().chain(answered_for).collect();
         let standing = Standing {
             session: claims.session().to_owned(),
-            fresh_for: claims.rights().deadline.map(|d| d.left(now)).filter(|left| !left.is_zero()),
-            claims: question.addresses.into_iter().map(|address| (address, claims.state(address))).collect(),
+            fresh_for: rights.deadline.map(|d| d.left(now)).filter(|left| !left.is_zero()),
+            claims: addresses.into_iter().map(|address| (address, claims.state(address))).collect(),
+            peers: self.peers.named(),
+            now,
         };
         // Who asked may have gone.
         let _ = question.answer.send(standing);

@@ -153,6 +153,8 @@ pub struct ClaimState {
     pub held: bool,
     /// How often the address changed hands.
     pub transitions: u32,
+    /// When it was seen to have this holder, or none; none if its claim was never seen.
+    pub since: Option<Now>,
 }
 
 /// Whether the process is to go on.
@@ -332,7 +334,8 @@ impl Claims {
 
     /// What is known of the claim on an address.
     pub fn state(&self, address: IpAddr) -> ClaimState {
-        let claim = self.leases.claims.get(&address).and_then(|seen| seen.claim());
+        let seen = self.leases.claims.get(&address);
+        let claim = seen.and_then(|seen| seen.claim());
         let (holder, session) = match claim.map(|claim| &claim.holder) {
             Some(gateherald_model::leases::Holder::Session { node, session }) => {
                 (Some(node.clone()), Some(session.clone()))
@@ -345,6 +348,7 @@ impl Claims {
             title: self.hands.get(&address).is_some_and(Hand::titled),
             held: self.holding.contains(address),
             transitions: claim.map_or(0, |claim| claim.transitions),
+            since: seen.map(|seen| seen.holder_since),
         }
     }
 

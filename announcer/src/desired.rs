@@ -81,6 +81,8 @@ pub struct Outlook {
     pub cilium: Stance,
     /// What has not been seen yet; nothing is announced before.
     pub waiting_for: Vec<&'static str>,
+    /// Every address that a Service has, announced or not.
+    pub listed: Arc<BTreeSet<IpAddr>>,
 }
 
 /// The result of an evaluation.
@@ -125,6 +127,9 @@ pub struct Desires {
     policies_seen: bool,
     wants: BTreeMap<IpAddr, Want>,
     lingering: BTreeMap<IpAddr, Duration>,
+    listed: Arc<BTreeSet<IpAddr>>,
+    /// Services have changed since the addresses were listed.
+    relist: bool,
     outlook: Arc<Outlook>,
     reach: Arc<Reach>,
 }
@@ -145,6 +150,8 @@ impl Desires {
             policies_seen: false,
             wants: BTreeMap::new(),
             lingering: BTreeMap::new(),
+            listed: Arc::default(),
+            relist: false,
             outlook: Arc::default(),
             reach: Arc::default(),
         }
@@ -156,7 +163,10 @@ impl Desires {
         match seen {
             Seen::Policies(PolicyKind::Gateherald, change) => self.see_policies(change),
             Seen::Policies(PolicyKind::Cilium, change) => self.see_cilium(change),
-            Seen::Services(change) => apply(self.services.get_or_insert_default(), change),
+            Seen::Services(change) => {
+                apply(self.services.get_or_insert_default(), change);
+                self.relist = true;
+            }
             Seen::Nodes(change) => apply(self.nodes.get_or_insert_default(), change),
             Seen::Links(links) => self.links = Some(links),
             Seen::Cilium(stance) => {
@@ -209,6 +219,9 @@ impl Desires {
         let node = self.nodes.as_ref().and_then(|nodes| nodes.get(&self.node));
         let evaluation = if waiting_for.is_empty() { self.evaluate(node) } else { Evaluation::default() };
         let transitions = transitions(&self.outlook.evaluation, &evaluation);
+        if std::mem::take(&mut self.relist) {
+            self.listed = Arc::new(self.listed());
+        }
         let leaving = self.leaving();
         self.settle(&evaluation, &leaving, now);
         let desired = evaluation.desired.iter();
@@ -219,7 +232,8 @@ impl Desires {
             self.reach = Arc::new(reach);
         }
         let described = self.notes(&evaluation);
-        self.outlook = Arc::new(Outlook { evaluation, cilium: self.stance.clone(), waiting_for });
+        let (cilium, listed) = (self.stance.clone(), Arc::clone(&self.listed));
+        self.outlook = Arc::new(Outlook { evaluation, cilium, waiting_for, listed });
         let nodes = self.nodes.iter().flat_map(BTreeMap::keys).cloned().collect();
         let (outlook, reach) = (Arc::clone(&self.outlook), Arc::clone(&self.reach));
         (Plan { outlook, reach, wants: self.wants.clone(), notes: described, nodes }, transitions)
@@ -286,18 +300,15 @@ impl Desires {
             .filter(|a| !evaluation.desired.contains_key(a) && !self.lingering.contains_key(a))
             .copied()
             .collect();
-        if !vanished.is_empty() {
-            let listed = self.listed();
-            for address in vanished {
-                let time = if leaving.contains_key(&address) {
-                    LEAVING
-                } else {
-                    linger(address, evaluation, &listed)
-                };
-                if let Some(want) = self.wants.get_mut(&address).filter(|want| !want.leaving) {
-                    want.leaving = time == LEAVING;
-                    self.lingering.insert(address, now + time);
-                }
+        for address in vanished {
+            let time = if leaving.contains_key(&address) {
+                LEAVING
+            } else {
+                linger(address, evaluation, &self.listed)
+            };
+            if let Some(want) = self.wants.get_mut(&address).filter(|want| !want.leaving) {
+                want.leaving = time == LEAVING;
+                self.lingering.insert(address, now + time);
             }
         }
         self.lingering.retain(|address, until| *until > now && !evaluation.desired.contains_key(address));

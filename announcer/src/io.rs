@@ -8,6 +8,7 @@ pub mod endpoints;
 pub mod filter;
 pub mod groups;
 pub mod incarnation;
+pub mod inquiry;
 pub mod leases;
 pub mod links;
 #[cfg(test)]

@@ -17,10 +17,11 @@
 //! ```
 //!
 //! Each state has one writer: the evaluating task has what was seen, the claims task what is owned, the answering
-//! thread the sockets and the rights by which it judges every frame. Pure: `cilium`, `claims`, `desired`, `peers`,
+//! thread the sockets and the rights by which it judges every frame. Pure: `asking`, `cilium`, `claims`, `desired`, `peers`,
 //! `responder`, `schedule`, `standoff`. Only `io` touches the kernel and the API server.
 
 pub mod args;
+pub mod asking;
 pub mod cilium;
 pub mod claiming;
 pub mod claims;

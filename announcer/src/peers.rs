@@ -50,6 +50,12 @@ impl Peers {
         })
     }
 
+    /// Whose link each is.
+    pub fn named(&self) -> BTreeMap<MacAddr, String> {
+        let links = self.by_node.iter().flat_map(|(node, macs)| macs.iter().map(|mac| (*mac, node.clone())));
+        links.collect()
+    }
+
     fn note(&mut self, session: &Session) {
         if session.node != self.own {
             let macs = session.links.iter().filter_map(|link| link.mac.parse().ok()).collect();

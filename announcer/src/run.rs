@@ -52,6 +52,7 @@ const OBJECT_CONNECT: Duration = Duration::from_secs(5);
 
 /// Does what the command line says.
 pub async fn run(args: Args, config: Config, filter: LogFilter) -> anyhow::Result<()> {
+    let args = Arc::new(args);
     crypto::install_provider();
     match &args.command {
         Some(Command::ApplyPolicies(asked)) => {
@@ -82,11 +83,11 @@ async fn announce(args: Args, config: Config, filter: LogFilter) -> anyhow::Resu
     let results = daemon.evaluate(&config, &args.announcing, told, links.clone());
     daemon.watch_endpoints(objects.clone(), told_out.clone(), results.endpoints_needed);
     daemon.watch_cilium(objects, &args.announcing, told_out, results.cilium_needed).await?;
-    let (speaker, contests, heard) = daemon.answer(results.reach, links)?;
+    let (speaker, contests, heard) = daemon.answer(results.reach, links.clone())?;
     let seat = Seat {
-        config: config.clone(),
-        namespace: args.namespace,
-        owner: args.owner_configmap,
+        config,
+        namespace: args.namespace.clone(),
+        owner: args.owner_configmap.clone(),
         speaker,
         heard,
         plan: results.plan,
@@ -96,8 +97,10 @@ async fn announce(args: Args, config: Config, filter: LogFilter) -> anyhow::Resu
     };
     daemon.claim(seat, leases);
     let sources = debug::Sources {
-        node: config.node,
+        args,
+        filter: filter.clone(),
         outlook: results.outlook.clone(),
+        links,
         contests,
         questions: question_out,
     };

@@ -92,6 +92,8 @@ pub(super) struct ClaimSeen {
     pub(super) revision: u64,
     /// When the newest version was received.
     pub(super) received: Now,
+    /// When it was seen to name the holder, or nobody, that it names now.
+    pub(super) holder_since: Now,
     /// The highest leaseTransitions seen.
     pub(super) transitions: Option<u32>,
     /// The newest take has no higher leaseTransitions than was seen before, so a stranger put it there.
@@ -217,6 +219,7 @@ impl Knowledge {
             record: None,
             revision: 0,
             received: now,
+            holder_since: now,
             transitions: None,
             odd: false,
             last: None,
@@ -242,6 +245,9 @@ impl ClaimSeen {
         let old = std::mem::replace(&mut self.record, record);
         (self.revision, self.received) = (revision, now);
         let old = old.map(|(_, claim)| claim);
+        if old.as_ref().map(|claim| &claim.holder) != self.claim().map(|claim| &claim.holder) {
+            self.holder_since = now;
+        }
         if let Some(last) = old.as_ref().and_then(|old| LastHolder::of(&old.holder, now)) {
             self.last = Some(last);
         }

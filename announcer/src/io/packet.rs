@@ -13,6 +13,7 @@ use std::{
 
 use gateherald_wire::{EtherType, PacketMeta};
 use socket2::{Domain, SockFilter, Socket, Type};
+use tokio::io::{Interest, unix::AsyncFd};
 
 use super::filter;
 use crate::responder::Protocol;
@@ -128,12 +129,11 @@ impl PacketSocket {
         })
     }
 
-    /// Registers the socket with the current runtime, for reading only: tests listen at the other end of the cable.
-    #[cfg(test)]
-    pub(crate) fn register(self) -> tokio::io::unix::AsyncFd<Self> {
+    /// Registers the socket with the current runtime, for reading only: whoever asks now and then waits for it there. The
+    /// answering thread waits by itself.
+    pub(crate) fn register(self) -> io::Result<AsyncFd<Self>> {
         // SAFETY: the descriptor is owned, open, and never exchanged while the socket lives.
-        unsafe { tokio::io::unix::AsyncFd::register_with_interest(self, tokio::io::Interest::READABLE) }
-            .unwrap()
+        Ok(unsafe { AsyncFd::register_with_interest(self, Interest::READABLE) }?)
     }
 
     /// Sends one frame, Ethernet header included.

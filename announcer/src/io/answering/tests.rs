@@ -62,7 +62,7 @@ impl Bench {
         // The client asks from an address that is not in these sets, so it does not hear its own requests.
         let hearing = |protocol, addresses: &[IpAddr]| {
             let addresses = addresses.iter().copied().collect();
-            PacketSocket::open(index_of("client"), protocol, &addresses).unwrap().register()
+            PacketSocket::open(index_of("client"), protocol, &addresses).unwrap().register().unwrap()
         };
         let client = hearing(Protocol::Arp, &[VIP.into(), OTHER.into()]);
         let client6 = hearing(Protocol::Ndp, &[VIP6.into()]);
