@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Writes the slice `name` of a Service: one endpoint at `address`, for the Service's port `https` (8443).
 ///
@@ -34,6 +34,36 @@ pub async fn set(
         "addressType": "IPv4",
         "endpoints": [{ "addresses": [address], "conditions": { "ready": ready, "serving": true } }],
         "ports": [{ "name": "https", "port": 8443, "protocol": "TCP" }],
+    });
+    slices.patch(name, &PatchParams::apply("gateherald-lab").force(), &Patch::Apply(&slice)).await?;
+    Ok(())
+}
+
+/// Writes the slice `name` of a Service with these endpoints, in the API's form.
+///
+/// # Errors
+/// Those of the API server.
+pub async fn write(
+    api: Client,
+    namespace: &str,
+    service: &str,
+    (name, address_type): (&str, &str),
+    endpoints: &Value,
+) -> anyhow::Result<()> {
+    let slices: Api<EndpointSlice> = Api::namespaced(api, namespace);
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": name,
+            "labels": {
+                "kubernetes.io/service-name": service,
+                "endpointslice.kubernetes.io/managed-by": "gateherald-lab",
+            },
+        },
+        "addressType": address_type,
+        "endpoints": endpoints,
+        "ports": [{ "name": "http", "port": 80, "protocol": "TCP" }],
     });
     slices.patch(name, &PatchParams::apply("gateherald-lab").force(), &Patch::Apply(&slice)).await?;
     Ok(())
