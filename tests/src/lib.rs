@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the suites share. The suites themselves are the files beside `src/`: `api_*.rs` run against a real API server,
 //! `netns_*.rs` exchange real frames between network namespaces.
+pub mod audit;
 pub mod callers;
 pub mod certificates;
 pub mod gateways;

@@ -208,6 +208,25 @@ impl<'a> Site<'a> {
         }
     }
 
+    /// Asks for a while, and says whether that node answered and nobody else.
+    ///
+    /// # Errors
+    /// When nobody answers, or another.
+    pub async fn silent_but_for(
+        &self,
+        address: Ipv4Addr,
+        node: usize,
+        during: Duration,
+    ) -> anyhow::Result<()> {
+        let wire = self.lan.sniff()?;
+        let asking = self.lan.client().ask_every(Duration::from_millis(20), &[address]);
+        tokio::time::sleep(during).await;
+        drop(asking);
+        let spoke = voices(&wire.frames(), address);
+        anyhow::ensure!(spoke == [self.nodes[node].mac()], "{spoke:?} answered for {address}");
+        Ok(())
+    }
+
     /// Deletes a Service.
     ///
     /// # Errors
@@ -319,6 +338,23 @@ pub fn voices(frames: &[Frame], address: Ipv4Addr) -> Vec<Mac> {
         frames.iter().filter_map(Frame::arp).filter(speaks).map(|arp| arp.source).collect();
     voices.dedup();
     voices
+}
+
+/// When a line of a program's log was written, since 1970.
+///
+/// # Errors
+/// When it does not begin with a time.
+pub fn time_of(line: &str) -> anyhow::Result<Duration> {
+    micros_of(line.split_whitespace().next().unwrap_or_default())
+}
+
+/// An instant as RFC 3339 writes it, since 1970.
+///
+/// # Errors
+/// When it is something else.
+pub fn micros_of(text: &str) -> anyhow::Result<Duration> {
+    let at: k8s_openapi::jiff::Timestamp = text.parse().with_context(|| format!("{text:?} is no time"))?;
+    Ok(Duration::from_micros(u64::try_from(at.as_microsecond())?))
 }
 
 /// The longest time between two answers, while somebody asked all the time.
