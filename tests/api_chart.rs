@@ -260,12 +260,14 @@ fn strict(schema: &Value, path: &str, open: &mut Vec<String>) {
     }
     match schema {
         Value::Object(map) => {
-            map.iter().for_each(|(key, child)| strict(child, &format!("{path}/{key}"), open))
+            for (key, child) in map {
+                strict(child, &format!("{path}/{key}"), open);
+            }
         }
         Value::Array(list) => {
-            list.iter()
-                .enumerate()
-                .for_each(|(index, child)| strict(child, &format!("{path}/{index}"), open));
+            for (index, child) in list.iter().enumerate() {
+                strict(child, &format!("{path}/{index}"), open);
+            }
         }
         _ => {}
     }

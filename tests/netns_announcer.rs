@@ -76,3 +76,13 @@ fn when_the_holder_is_stopped_another_node_answers() -> anyhow::Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn the_log_level_is_served_where_port_forward_arrives() -> anyhow::Result<()> {
+    gateherald_lab::run(async |lab| {
+        let site = Site::new(lab, "level", 1).await?;
+        let answer = site.announcers[0].debug("/log-level").await?;
+        assert_eq!((answer.status, answer.body.trim()), (200, "info"));
+        Ok(())
+    })
+}

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 use k8s_openapi::api::apps::v1::DaemonSetStatus;
+use serde_json::Value;
 
 use super::*;
 
-fn answered(labels: serde_json::Value, annotations: serde_json::Value) -> Service {
+fn answered(labels: &Value, annotations: &Value) -> Service {
     serde_json::from_value(json!({ "metadata": {
         "namespace": "default", "labels": labels, "annotations": annotations,
     }}))
@@ -24,7 +25,7 @@ fn the_service_belongs_to_the_gateway_and_has_no_label_of_its_own() {
 #[test]
 fn an_answer_passes_only_with_label_and_memory() {
     let memory = json!({ INJECTED_LABELS: "{}" });
-    assert_eq!(labelled(&answered(json!({ "team": VALUE }), memory.clone()), "team"), Ok(()));
+    assert_eq!(labelled(&answered(&json!({ "team": VALUE }), &memory), "team"), Ok(()));
     let table = [
         (json!({}), memory.clone(), "webhook.labelRules leave team out"),
         (json!({ "team": "other" }), memory, "without label team"),
@@ -32,7 +33,7 @@ fn an_answer_passes_only_with_label_and_memory() {
         (json!({}), json!({}), "selects namespace default"),
     ];
     for (labels, annotations, part) in table {
-        let error = labelled(&answered(labels, annotations), "team").unwrap_err();
+        let error = labelled(&answered(&labels, &annotations), "team").unwrap_err();
         assert!(error.contains(part), "{error}");
     }
 }
