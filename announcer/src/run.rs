@@ -71,7 +71,11 @@ async fn announce(args: Args, config: Config, filter: LogFilter) -> anyhow::Resu
         .await
         .with_context(|| format!("cannot listen on {} (debug port)", args.debug_listen))?;
     let objects = client(&args.kube, options(OBJECT_CONNECT)).await?;
-    let leases = client(&args.kube, options(config.connect_timeout())).await?;
+    let leases = client(
+        &args.kube,
+        ClientOptions { hedge_after: Some(config.hedge_after()), ..options(config.renew_period) },
+    )
+    .await?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), node = config.node, "starting");
 
     let (told_out, told) = mpsc::channel(BACKLOG);
@@ -273,6 +277,7 @@ fn options(connect_timeout: Duration) -> ClientOptions {
     ClientOptions {
         user_agent: concat!("gateherald-announcer/", env!("CARGO_PKG_VERSION")),
         connect_timeout,
+        hedge_after: None,
         read_timeout: None,
         retry: false,
     }

@@ -5,17 +5,22 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 use http::{HeaderValue, header::USER_AGENT};
+use hyper_util::{client::legacy, rt::TokioExecutor};
 use kube::{
     Client, Config,
+    client::ConfigExt,
     config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 use serde::Serialize;
 use thiserror::Error;
+use tower::{BoxError, ServiceBuilder};
 use tracing::{info, warn};
 
 use crate::chain::chain;
+use hedge::Hedged;
 pub use troubles::Troubles;
 
+mod hedge;
 mod troubles;
 
 /// Flags of the API server connection.
@@ -34,6 +39,9 @@ pub struct ClientOptions {
     pub user_agent: &'static str,
     /// Limit for opening a connection.
     pub connect_timeout: Duration,
+    /// After so long another attempt to open one begins beside those under way, for clients that must not wait for one of several
+    /// servers; their `read_timeout` is not looked at. `None`: one attempt.
+    pub hedge_after: Option<Duration>,
     /// Limit for each wait on the server's next byte. `None` for clients that watch: the watcher has its own.
     pub read_timeout: Option<Duration>,
     /// Whether 429, 503 and 504 are retried inside the client, for minutes; never for leases.
@@ -78,7 +86,23 @@ pub async fn client(args: &KubeArgs, options: ClientOptions) -> Result<Client, C
     config.reset_reader_on_write = options.read_timeout.is_some();
     config.default_retry = options.retry;
     let server = config.cluster_url.to_string();
-    Client::try_from(config).map_err(|source| ClientError::Setup { server, source })
+    let client = match options.hedge_after {
+        None => Client::try_from(config),
+        Some(after) => hedged(&config, after, options.connect_timeout),
+    };
+    client.map_err(|source| ClientError::Setup { server, source })
+}
+
+/// kube's own stack less its retries, with another way to open connections.
+fn hedged(config: &Config, after: Duration, within: Duration) -> Result<Client, kube::Error> {
+    let connector = Hedged::new(config.rustls_https_connector()?, after, within);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .map_err(BoxError::from)
+        .service(legacy::Client::builder(TokioExecutor::new()).build(connector));
+    Ok(Client::new(service, config.default_namespace.clone()))
 }
 
 async fn config(args: &KubeArgs) -> Result<Config, ClientError> {

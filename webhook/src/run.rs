@@ -48,6 +48,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 const CLIENT: ClientOptions = ClientOptions {
     user_agent: concat!("gateherald-webhook/", env!("CARGO_PKG_VERSION")),
     connect_timeout: Duration::from_secs(5),
+    hedge_after: None,
     // Watches have their own, look-ups their deadline.
     read_timeout: None,
     // Every task has its own backoff, and look-ups have no time for retries.

@@ -104,10 +104,10 @@ impl Config {
         self.duration().saturating_sub(margin(self.duration()))
     }
 
-    /// How long a new connection to the API server may take: of two servers one may be a black hole, and the other must be
-    /// reached within the attempt.
-    pub fn connect_timeout(&self) -> Duration {
-        (self.renew_period / 2).min(Duration::from_millis(250))
+    /// After how long another connection to the API server is tried beside one that does not come: of two servers one may be a
+    /// black hole, and the other must be reached within the attempt.
+    pub fn hedge_after(&self) -> Duration {
+        (self.renew_period / 4).min(Duration::from_millis(250))
     }
 }
 

@@ -40,6 +40,7 @@ async fn a_missing_kubeconfig_is_named() {
     let options = ClientOptions {
         user_agent: "test",
         connect_timeout: Duration::from_secs(1),
+        hedge_after: None,
         read_timeout: None,
         retry: false,
     };

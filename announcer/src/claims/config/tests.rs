@@ -50,7 +50,7 @@ fn what_is_accepted_leaves_room_for_a_lost_renewal_and_for_the_margin() {
             if config.validate().is_ok() {
                 assert!(config.renew_period * 3 <= config.freshness());
                 assert!(config.freshness() + Duration::from_millis(250) <= config.duration());
-                assert!(config.connect_timeout() * 2 <= config.renew_period);
+                assert!(config.hedge_after() * 4 <= config.renew_period);
             }
         }
     }
