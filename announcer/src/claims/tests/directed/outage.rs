@@ -44,6 +44,23 @@ impl Led {
     }
 }
 
+/// Its Lease shows what it wrote; but who waits for `/ready` waits for an answer.
+#[test]
+fn an_idle_process_whose_write_was_not_answered_writes_until_one_is() {
+    let mut led = Led::new(Vec::new());
+    led.claims.want(BTreeMap::new());
+    let (id, record) = led.sent(true).unwrap();
+    let version = led.version();
+    led.watch(LeaseEvent::Changed(version, record));
+    led.claims.on_answer(id, Answer::Unknown, led.now());
+    led.pass(Duration::from_secs(2));
+    let (id, record) = led.sent(true).expect("another write");
+    let version = led.answer(id);
+    led.watch(LeaseEvent::Changed(version, record));
+    led.pass(Duration::from_secs(10));
+    assert!(led.sent(true).is_none(), "idle nodes cost nothing");
+}
+
 #[test]
 fn a_holder_whose_renewals_fail_answers_on_and_has_no_title() {
     let led = Led::cut_off();
