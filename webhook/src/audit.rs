@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The audit trail: one JSON line on stdout per review that changed something or could not, and the annotations by which
 //! the API server's own audit log tells the same.
+#![allow(clippy::disallowed_methods, reason = "each line of the audit trail says when")]
 
 use std::collections::BTreeMap;
 

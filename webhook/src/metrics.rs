@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The webhook's metrics.
+#![allow(clippy::disallowed_methods, reason = "a metric of when the rules were loaded")]
 
 use std::time::Duration;
 

@@ -12,9 +12,7 @@ use gateherald_runtime::{
     kubernetes::{Problem, explain},
 };
 use http_body_util::BodyExt;
-use k8s_openapi::{
-    api::coordination::v1::Lease, apimachinery::pkg::apis::meta::v1::OwnerReference, jiff::Timestamp,
-};
+use k8s_openapi::{api::coordination::v1::Lease, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{DeleteParams, PostParams, Preconditions, Request},
@@ -23,6 +21,7 @@ use kube::{
 };
 use tokio::time::timeout;
 
+use super::clock;
 use super::follow::{self, Span, Subject, follow};
 use crate::claims::{Answer, LeaseEvent, Write};
 
@@ -121,7 +120,8 @@ impl LeaseClient {
     }
 
     fn body(&self, record: &leases::Record, version: Option<&Version>) -> Result<Vec<u8>, String> {
-        let lease = leases::write(record, &self.namespace, self.owner.as_ref(), version, Timestamp::now());
+        let lease =
+            leases::write(record, &self.namespace, self.owner.as_ref(), version, clock::time_of_day());
         serde_json::to_vec(&lease).map_err(|e| e.to_string())
     }
 

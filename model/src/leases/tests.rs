@@ -76,6 +76,20 @@ fn what_is_written_is_read_back() {
     }
 }
 
+/// A node whose clock was stepped by an hour tells its Leases other times, and nobody anything else.
+#[test]
+fn the_time_of_day_is_written_and_never_read() {
+    let hour = k8s_openapi::jiff::SignedDuration::from_hours(1);
+    let version = Version { uid: "u".into(), resource_version: 1 };
+    let held = Holder::Session { node: "a".into(), session: "s".into() };
+    for record in [Record::Session(session()), Record::Claim(claim(held))] {
+        let at = |now| write(&record, "ns", None, Some(&version), now);
+        let (before, after) = (at(Timestamp::UNIX_EPOCH), at(Timestamp::UNIX_EPOCH + hour));
+        assert_ne!(before.spec, after.spec, "people see the time");
+        assert_eq!(read(&before).unwrap(), read(&after).unwrap());
+    }
+}
+
 #[test]
 fn names_are_stable_and_readable() {
     let name = |text: &str| names::of(&Key::Claim(text.parse().unwrap()));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 use gateherald_model::leases::{Claim, Holder, Record};
+use k8s_openapi::jiff::Timestamp;
 
 use super::*;
 
