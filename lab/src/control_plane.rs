@@ -23,6 +23,8 @@ use crate::state::StateDir;
 
 /// The API server's address on the management network.
 pub const API_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
+/// And its port there.
+pub const API_PORT: u16 = 6443;
 /// Lifetime of the programs' ServiceAccount tokens: longer than any lab lives.
 const TOKEN_SECONDS: i64 = 24 * 3600;
 const AUDIT_POLICY: &str = include_str!("control_plane/audit-policy.yaml");
@@ -55,6 +57,7 @@ pub struct ControlPlane {
     netns: Netns,
     binaries: Binaries,
     ca: PathBuf,
+    serving: Pair,
     kubeconfig: PathBuf,
     next_address: AtomicU16,
     next_lan: AtomicU16,
@@ -76,10 +79,11 @@ impl ControlPlane {
         let pki = Pki::create(&state.path().join("pki"))?;
         let launch = Launch { netns: &netns, binaries: &binaries, state: &state };
         let etcd = launch.etcd()?;
-        let api_server = launch.api_server(&pki)?;
+        let serving = serving(&pki)?;
+        let api_server = launch.api_server(&pki, &serving)?;
         let dir = state.path().join("kubeconfigs");
         let kubeconfig = admin(&dir, &pki)?;
-        wait_ready(&kubeconfig, &[&etcd, &api_server]).await?;
+        wait_ready(&kubeconfig, &server(), &[&etcd, &api_server]).await?;
         let controller_manager = launch.controller_manager(&pki, &dir)?;
         pki.client("system:kube-scheduler", None)
             .and_then(|pair| user(&dir, &pki, "scheduler", &pair))
@@ -92,6 +96,7 @@ impl ControlPlane {
             netns,
             binaries,
             ca: pki.ca,
+            serving,
             kubeconfig,
             next_address: AtomicU16::new(256),
             next_lan: AtomicU16::new(1),
@@ -139,7 +144,31 @@ impl ControlPlane {
     /// # Errors
     /// When it exited or is not ready within a minute.
     pub async fn wait_ready(&self) -> anyhow::Result<()> {
-        wait_ready(&self.kubeconfig, &[&self.etcd, &self.api_server]).await
+        wait_ready(&self.kubeconfig, &server(), &[&self.etcd, &self.api_server]).await
+    }
+
+    /// Starts another API server on the same etcd, at [`API_ADDRESS`] and `port`, and waits until it is ready. Nobody uses it
+    /// who is not told to: see [`crate::Node::balance`].
+    ///
+    /// # Errors
+    /// When it exits or is not ready within a minute.
+    pub async fn start_another_api_server(&self, port: u16) -> anyhow::Result<Process> {
+        let first = self.api_server.spec();
+        let mut spec = Spec { name: format!("{}-{port}", first.name), ..first.clone() };
+        spec.log = self.state.log(&spec.name);
+        // Of a flag that is given twice the last one counts.
+        spec.args.push(format!("--secure-port={port}"));
+        let audit = self.state.path().join(format!("logs/audit-{port}.jsonl"));
+        spec.args.push(format!("--audit-log-path={}", audit.display()));
+        let process = Process::start(spec)?;
+        let url = format!("https://{API_ADDRESS}:{port}");
+        wait_ready(&self.kubeconfig, &url, &[&self.etcd, &process]).await?;
+        Ok(process)
+    }
+
+    /// The API server's certificate and key.
+    pub(crate) fn serving(&self) -> (&Path, &Path) {
+        (&self.serving.certificate, &self.serving.key)
     }
 
     /// The namespace of the control plane.
@@ -313,7 +342,22 @@ fn success(tool: &str, args: &[&str], output: &Output) -> anyhow::Result<String>
 }
 
 fn server() -> String {
-    format!("https://{API_ADDRESS}:6443")
+    format!("https://{API_ADDRESS}:{API_PORT}")
+}
+
+/// The certificate of every API server, and of whatever stands before one.
+fn serving(pki: &Pki) -> anyhow::Result<Pair> {
+    let address = API_ADDRESS.to_string();
+    let names = [
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "localhost",
+        "127.0.0.1",
+        "10.96.0.1",
+        &address,
+    ];
+    pki.server("kube-apiserver", &names)
 }
 
 fn admin(dir: &Path, pki: &Pki) -> anyhow::Result<PathBuf> {
@@ -324,8 +368,10 @@ fn user(dir: &Path, pki: &Pki, file: &str, pair: &Pair) -> anyhow::Result<PathBu
     kubeconfig::with_certificate(&dir.join(file), &server(), &pki.ca, pair)
 }
 
-async fn wait_ready(kubeconfig: &Path, processes: &[&Process]) -> anyhow::Result<()> {
-    let client = kube::Client::try_from(kubeconfig::load(kubeconfig).await?)?;
+async fn wait_ready(kubeconfig: &Path, url: &str, processes: &[&Process]) -> anyhow::Result<()> {
+    let mut config = kubeconfig::load(kubeconfig).await?;
+    config.cluster_url = url.parse()?;
+    let client = kube::Client::try_from(config)?;
     patience::until("the API server is ready", LONG, async || {
         for process in processes {
             if !process.is_running() {
@@ -375,25 +421,15 @@ impl Launch<'_> {
         self.start(Program::Etcd, &args)
     }
 
-    fn api_server(&self, pki: &Pki) -> anyhow::Result<Process> {
-        let address = API_ADDRESS.to_string();
-        let names = [
-            "kubernetes",
-            "kubernetes.default",
-            "kubernetes.default.svc",
-            "localhost",
-            "127.0.0.1",
-            "10.96.0.1",
-            &address,
-        ];
-        let serving = pki.server("kube-apiserver", &names)?;
+    fn api_server(&self, pki: &Pki, serving: &Pair) -> anyhow::Result<Process> {
         let policy = self.state.path().join("audit-policy.yaml");
         std::fs::write(&policy, AUDIT_POLICY)?;
         let audit = self.state.path().join("logs/audit.jsonl");
         let file = |flag: &str, path: &Path| format!("--{flag}={}", path.display());
         let args = [
             "--etcd-servers=http://127.0.0.1:2379".to_owned(),
-            format!("--advertise-address={address}"),
+            format!("--advertise-address={API_ADDRESS}"),
+            format!("--secure-port={API_PORT}"),
             "--authorization-mode=Node,RBAC".to_owned(),
             "--enable-admission-plugins=NodeRestriction".to_owned(),
             "--service-cluster-ip-range=10.96.0.0/16".to_owned(),

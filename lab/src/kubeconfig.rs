@@ -20,6 +20,15 @@ pub(crate) fn with_token(path: &Path, server: &str, ca: &Path, token: &str) -> a
     write(path, server, ca, &json!({ "token": token }))
 }
 
+/// Writes a copy of a kubeconfig that names another server.
+pub(crate) fn elsewhere(path: &Path, server: &str, copy: &Path) -> anyhow::Result<PathBuf> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut config: Value = serde_json::from_str(&text)?;
+    config["clusters"][0]["cluster"]["server"] = json!(server);
+    fs::write(copy, config.to_string()).with_context(|| format!("cannot write {}", copy.display()))?;
+    Ok(copy.to_owned())
+}
+
 /// The client configuration that a kubeconfig file describes.
 ///
 /// # Errors

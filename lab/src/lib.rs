@@ -47,6 +47,7 @@ pub mod chart;
 pub mod control_plane;
 pub mod demo;
 pub mod frame;
+pub mod gate;
 pub mod harness;
 pub mod helm3;
 pub mod kubeconfig;

@@ -99,6 +99,20 @@ impl Netns {
         spawner::output_with_input(command, self.clone(), input)
     }
 
+    /// Has nftables take in `rules`, as `nft -f` reads them, in here.
+    ///
+    /// # Errors
+    /// With what `nft` wrote, when it fails.
+    pub fn nft(&self, rules: &str) -> anyhow::Result<()> {
+        let mut command = Command::new("nft");
+        command.args(["-f", "-"]);
+        let output = self.output_with_input(command, rules)?;
+        if !output.status.success() {
+            bail!("nft (in {}): {}", self.name, String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(())
+    }
+
     /// Writes a network sysctl (`net/ipv4/…`) of this namespace.
     ///
     /// # Errors

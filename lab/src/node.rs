@@ -12,8 +12,10 @@ use kube::Client;
 
 use crate::admin::{self, Response};
 use crate::chart::NAMESPACE;
+use crate::control_plane::API_ADDRESS;
 use crate::frame::Mac;
 use crate::harness::Bench;
+use crate::kubeconfig;
 use crate::lan::{LAN_LABEL, Lan, NODE_INTERFACE, Port, Segment};
 use crate::netns::Netns;
 use crate::patience::{self, LONG, Look};
@@ -24,6 +26,9 @@ use crate::standin::kubelet;
 
 /// The announcer's ServiceAccount.
 pub const ANNOUNCER_ACCOUNT: &str = "gateherald-announcer";
+/// The API server as programs in a cluster reach it, on a node that has [`Node::balance`].
+pub const SERVICE_URL: &str = "https://10.96.0.1:443";
+const SERVICE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
 const ADMIN_PORT: u16 = 9471;
 const DEBUG_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9472);
 
@@ -108,6 +113,78 @@ impl Node {
         self.kubeconfig
             .as_ref()
             .context("the chart is not installed, so there is no ServiceAccount for the announcer")
+    }
+
+    /// As [`Node::kubeconfig`], for the API server at another URL, such as a [`crate::gate::Gate`]'s.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn kubeconfig_through(&self, url: &str) -> anyhow::Result<PathBuf> {
+        let own = self.kubeconfig()?;
+        let copy = own.with_extension(format!("through-{}", self.bench.plane.next_number()));
+        kubeconfig::elsewhere(own, url, &copy)
+    }
+
+    /// Each new connection from here to [`SERVICE_URL`] goes to one of the API servers at these ports, by chance, as by
+    /// kube-proxy.
+    ///
+    /// # Errors
+    /// With what `ip` or `nft` wrote.
+    pub fn balance(&self, ports: [u16; 2]) -> anyhow::Result<()> {
+        let [first, second] = ports;
+        // The source address is chosen before the destination is changed.
+        self.netns.ip(&format!("route add {SERVICE_ADDRESS}/32 dev mgmt0"))?;
+        self.netns.nft(&format!(
+            "table ip balance {{
+                chain output {{
+                    type nat hook output priority -100;
+                    ip daddr {SERVICE_ADDRESS} tcp dport 443 dnat to numgen random mod 2 map {{
+                        0 : {API_ADDRESS} . {first}, 1 : {API_ADDRESS} . {second}
+                    }}
+                }}
+            }}"
+        ))
+    }
+
+    /// From here on what this node sends to the API server at `port` vanishes, or arrives again.
+    ///
+    /// # Errors
+    /// With what `nft` wrote.
+    pub fn black_hole(&self, port: u16, vanishes: bool) -> anyhow::Result<()> {
+        let rule = format!("ip daddr {API_ADDRESS} tcp dport {port} drop");
+        let rule = if vanishes { rule } else { String::new() };
+        // Declared first, so that there is something to delete.
+        self.netns.nft(&format!(
+            "table ip hole {{}}
+            delete table ip hole
+            table ip hole {{
+                chain output {{
+                    type filter hook output priority 0
+                    {rule}
+                }}
+            }}"
+        ))
+    }
+
+    /// Another place that claims to be this node: a network namespace of its own with links of its own, as a container gets
+    /// that was not given the host's network.
+    ///
+    /// # Errors
+    /// When the kernel refuses a link.
+    pub fn twin(&self) -> anyhow::Result<Self> {
+        let netns = Netns::new(&format!("{}-twin", self.name))?;
+        let port = self.segment.plug(&netns, &format!("{}-twin", self.name), NODE_INTERFACE)?;
+        let management = self.bench.plane.attach(&netns, "mgmt0")?;
+        Ok(Self {
+            name: self.name.clone(),
+            netns,
+            segment: self.segment.clone(),
+            port,
+            management,
+            kubeconfig: self.kubeconfig.clone(),
+            bench: Arc::clone(&self.bench),
+            api: self.api.clone(),
+        })
     }
 
     /// Takes the LAN cable out: the carrier goes; the management network stays.
