@@ -4,8 +4,10 @@
 mod netns_announcer;
 mod netns_conflicts;
 mod netns_debug_port;
+mod netns_failover;
 mod netns_faults;
 mod netns_lab;
+mod netns_leases;
 mod netns_links;
 mod netns_local;
 mod netns_moves;

@@ -53,31 +53,6 @@ fn an_address_is_announced_and_answered_by_exactly_one_node() -> anyhow::Result<
 }
 
 #[test]
-fn when_the_holder_is_stopped_another_node_answers() -> anyhow::Result<()> {
-    gateherald_lab::run(async |lab| {
-        let site = Site::new(lab, "stop", 2).await?;
-        let vip = site.lan.address(200);
-        site.service("web", &[vip]).await?;
-        let first = site.owner(vip).await?;
-        let asking = site.lan.client().ask_every(Duration::from_millis(5), &[vip]);
-        let wire = site.lan.sniff()?;
-        let status = site.announcers[first].process().terminate().await?;
-        assert!(status.success(), "{status}");
-        let heir = wire.wait_for(LONG, |f| {
-            f.arp().is_some_and(|arp| {
-                arp.answers(vip) && !arp.announces(vip) && arp.source != site.nodes[first].mac()
-            })
-        });
-        let heir = heir.await?;
-        drop(asking);
-        assert_eq!(heir.source(), site.nodes[1 - first].mac());
-        let tenures = gateherald_lab::frame::tenures(&wire.frames(), vip);
-        assert!(tenures.len() <= 2, "nobody answers in turns: {tenures:?}");
-        Ok(())
-    })
-}
-
-#[test]
 fn the_log_level_is_served_where_port_forward_arrives() -> anyhow::Result<()> {
     gateherald_lab::run(async |lab| {
         let site = Site::new(lab, "level", 1).await?;

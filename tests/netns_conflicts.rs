@@ -93,6 +93,37 @@ fn a_host_that_announces_our_address_once_is_met_by_silence_and_then_one_defence
     })
 }
 
+/// Whether the announcers hold or fence while the API server is away cannot matter: it is there.
+#[test]
+fn an_address_that_a_host_has_already_is_left_to_it() -> anyhow::Result<()> {
+    gateherald_lab::run(async |lab| {
+        let site = Site::new(lab, "before", 2).await?;
+        let vip = site.lan.address(200);
+        let squatter = site.lan.add_host("squatter")?;
+        squatter.netns().ip(&format!("addr add {vip}/24 dev eth0"))?;
+        let wire = site.lan.sniff()?;
+        let asking = site.lan.client().ask_every(OFTEN, &[vip]);
+        site.service("web", &[vip]).await?;
+        let silenced = json!({ "claimant": squatter.mac().to_string(), "stage": "silenced" });
+        until("the node that claims it finds it in use", LONG, async || {
+            let mut said = Vec::new();
+            for announcer in &site.announcers {
+                said.push(announcer.vips().await?["addresses"][0]["conflict"].clone());
+            }
+            Ok(if said.contains(&silenced) { Look::Found(()) } else { Look::NotYet(format!("{said:?}")) })
+        })
+        .await?;
+        tokio::time::sleep(QUIET).await;
+        drop(asking);
+        let frames = wire.frames();
+        let theirs = |frame: &Frame| frame.source() == squatter.mac();
+        let spoken = |frame: &&Frame| frame.arp().is_some_and(|arp| arp.sender_ip == vip);
+        assert!(frames.iter().filter(spoken).all(theirs), "only the squatter speaks");
+        assert!(frames.iter().filter(spoken).count() > 0);
+        Ok(())
+    })
+}
+
 #[test]
 fn a_host_that_persists_has_the_address_until_it_leaves() -> anyhow::Result<()> {
     gateherald_lab::run(async |lab| {

@@ -4,6 +4,7 @@
 pub mod audit;
 pub mod callers;
 pub mod certificates;
+pub mod failover;
 pub mod gateways;
 pub mod metrics;
 pub mod reconciling;
