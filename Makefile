@@ -22,7 +22,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 endif
 
-.PHONY: help setup build controlplane test model fuzz demo bench lint lint-workflows chart plugin publish fmt fmt-check deny advisories clean
+.PHONY: help setup build controlplane test model fuzz demo bench failover lint lint-workflows chart plugin publish fmt fmt-check deny advisories clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,6 +93,14 @@ publish: ## Push and sign images and chart of VERSION; only the release workflow
 	.ci/publish $(VERSION) $(or $(REGISTRY),ghcr.io/gateherald)
 	cat target/plugin/*.sha256 >target/plugin/checksums.txt
 	awk '/^## /{found = ($$2 == "$(VERSION)"); next} found' CHANGELOG.md >target/release-notes.md
+
+failover: needs-root controlplane ## Suffer every fault RUNS=5 times and write the gaps into docs/failover.md
+	@rm -f target/failover.tsv
+	@for run in $$(seq $(or $(RUNS),5)); do \
+	  $(CARGO) test --quiet --workspace --test netns -- netns_failover netns_leases netns_outage; \
+	done
+	@env -u CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER -u CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER \
+	  $(CARGO) run --quiet --package gateherald-lab -- failover
 
 lint: lint-workflows ## Clippy, warnings denied; workflow files
 	$(CARGO) clippy --workspace --all-targets -- -D warnings

@@ -31,9 +31,7 @@ fn silent_meanwhile(fault: &'static str) -> Row {
 
 /// The fault that began then is over.
 fn over(stages: &[Stage<'_>], began: Instant) {
-    for stage in stages.iter().filter(|stage| stage.mode == Mode::Fence) {
-        stage.outage.set(began.elapsed());
-    }
+    stages.iter().for_each(|stage| stage.outage.set(began.elapsed()));
 }
 
 /// Waits until each announcer has lost its session, which those that hold say in other words.

@@ -29,6 +29,12 @@ pub enum Command {
     Demo(DemoArgs),
     /// Measure, and write docs/performance.md.
     Bench(BenchArgs),
+    /// Write what the tests of failover recorded into docs/failover.md.
+    Failover {
+        /// The records
+        #[arg(value_name = "PATH", default_value = "target/failover.tsv")]
+        records: PathBuf,
+    },
 }
 
 /// Flags of `up`.

@@ -46,6 +46,7 @@ pub mod binaries;
 pub mod chart;
 pub mod control_plane;
 pub mod demo;
+pub mod failover;
 pub mod frame;
 pub mod gate;
 pub mod harness;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use gateherald_lab::args::{Args, Command};
-use gateherald_lab::{bench, binaries::Binaries, chart, demo, helm3::Extras, up};
+use gateherald_lab::{bench, binaries::Binaries, chart, demo, failover, helm3::Extras, up};
 
 fn main() -> ExitCode {
     // The API server refuses while it starts and the lab asks again: that is no news.
@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         Command::Up(args) => up::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Failover { records } => failover::write(&records).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
         tracing::error!("{error:#}");

@@ -113,7 +113,7 @@ pub struct Stage<'a> {
     pub more: Vec<Mac>,
     /// The nodes' gates, if the row wants them.
     pub gates: Vec<Gate>,
-    /// How long the fault lasted, where nobody may answer meanwhile.
+    /// How long the API server was away, in which whoever does not hold on is silent.
     pub outage: Cell<Duration>,
     asking: Option<Asking>,
 }
@@ -281,17 +281,18 @@ impl<'a> Stage<'a> {
     /// # Errors
     /// When more was seen than the row allows, and when an address has no owner in the end.
     pub async fn judge(mut self, row: &Row) -> anyhow::Result<()> {
-        let outcome = match self.mode {
-            Mode::Fence => row.fence,
-            Mode::Hold => row.hold,
-        };
         self.steady().await?;
         self.confirmed().await?;
         self.asking = None;
+        let (outcome, outage) = match self.mode {
+            Mode::Hold if !self.stood_still() => (row.hold, Duration::ZERO),
+            // Nobody may answer while the API server is away.
+            Mode::Hold | Mode::Fence => (row.fence, self.outage.get()),
+        };
         let frames = self.wire.frames();
         let known: Vec<Mac> =
             self.site.nodes.iter().map(Node::mac).chain(self.more.iter().copied()).collect();
-        let bound = outcome.silence + self.outage.get();
+        let bound = outcome.silence + outage;
         let mut longest = (Duration::ZERO, 0);
         for vip in &self.vips {
             let (spoke, silence) = (voices(&frames, *vip), longest_silence(&frames, *vip));
@@ -306,7 +307,16 @@ impl<'a> Stage<'a> {
             ensure!(silence < bound, "{vip}: nobody answered for {silence:?}, the bound is {bound:?}");
             longest = longest.max((silence, changes));
         }
-        record(row.fault, self.mode, longest, self.outage.get())
+        if self.stood_still() {
+            return Ok(());
+        }
+        record(row.fault, self.mode, longest, outage)
+    }
+
+    /// Whether the machine let an announcer that held on stand still for so long that it gave up, as it must: then there is nothing
+    /// to say of how long nobody answers.
+    fn stood_still(&self) -> bool {
+        self.site.announcers.iter().any(|announcer| announcer.process().log().contains("stood-still"))
     }
 
     /// The claims say who answers.

@@ -16,8 +16,9 @@ use thiserror::Error;
 use tokio::time::{sleep, timeout};
 use tower::{BoxError, Service, ServiceExt};
 
-/// 4: with one of two servers a black hole, one connection of sixteen fails. Each costs the server a handshake.
-const ATTEMPTS: usize = 4;
+/// 3: with one of two servers a black hole, one connection of eight fails. More would only be more handshakes for a server that
+/// is too busy for the first.
+const ATTEMPTS: u32 = 3;
 
 /// A connector that tries again beside an attempt that takes long. The first connection that stands is used.
 #[derive(Clone, Debug)]
@@ -33,7 +34,8 @@ pub(super) struct Hedged<C> {
 struct NoConnection(Duration);
 
 impl<C> Hedged<C> {
-    /// Starts an attempt whenever those before have not come to anything for `after`, and gives up when `within` has passed.
+    /// Starts a second attempt when the first has not come to anything for `after`, a third when both have not for twice that, and
+    /// gives up when `within` has passed.
     pub(super) fn new(connector: C, after: Duration, within: Duration) -> Self {
         Self { connector, after, within }
     }
@@ -78,7 +80,7 @@ where
                 Err(error) if attempts.is_empty() => return Err(error.into()),
                 Err(_) => {}
             },
-            () = sleep(after), if begun < ATTEMPTS => {
+            () = sleep(after * begun), if begun < ATTEMPTS => {
                 attempts.push(attempt());
                 begun += 1;
             }

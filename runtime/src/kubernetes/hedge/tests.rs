@@ -44,16 +44,16 @@ async fn a_quick_server_is_dialled_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_black_hole_costs_a_quarter_of_a_second_each() {
+async fn a_black_hole_costs_a_quarter_of_a_second_and_the_next_twice_that() {
     let (outcome, took, _) = dial(&[(NEVER, true), (NEVER, true), (0, true)]).await;
     assert_eq!(outcome, Ok(2));
-    assert!(took >= AFTER * 2 && took < AFTER * 3, "{took:?}");
+    assert!(took >= AFTER * 3 && took < AFTER * 4, "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn on_a_busy_machine_the_first_slow_handshake_is_used() {
     let (outcome, took, attempts) = dial(&[(600, true)]).await;
-    assert_eq!((outcome, attempts), (Ok(0), 3));
+    assert_eq!((outcome, attempts), (Ok(0), 2));
     assert!(took < Duration::from_millis(700), "{took:?}");
 }
 
@@ -68,6 +68,6 @@ async fn a_refusal_is_told_at_once_unless_another_attempt_is_under_way() {
 #[tokio::test(start_paused = true)]
 async fn whoever_meets_only_black_holes_is_told_in_time() {
     let (outcome, took, attempts) = dial(&[(NEVER, true)]).await;
-    assert_eq!((outcome, attempts), (Err("no connection within 1s".to_owned()), ATTEMPTS));
+    assert_eq!((outcome, attempts), (Err("no connection within 1s".to_owned()), 3));
     assert!(took <= WITHIN + AFTER, "{took:?}");
 }
