@@ -32,6 +32,7 @@ mod rank;
 mod renew;
 mod rights;
 mod session;
+mod summary;
 
 #[cfg(test)]
 mod tests;
@@ -50,6 +51,7 @@ use hand::Hand;
 use hold::Holding;
 use knowledge::Knowledge;
 use session::OwnSession;
+use summary::Summary;
 
 /// Where this process runs, and whether it has proof that it is the only announcer there (rule 8).
 #[derive(Clone, Debug, Default)]
@@ -201,6 +203,7 @@ pub struct Claims {
     flights: BTreeMap<WriteId, observe::Flight>,
     next_write: u64,
     dirty: BTreeSet<IpAddr>,
+    summary: Summary,
     timers: BTreeSet<(Duration, IpAddr)>,
     wake: Option<Duration>,
     published: Rights,
@@ -238,6 +241,7 @@ impl Claims {
             flights: BTreeMap::new(),
             next_write: 0,
             dirty: BTreeSet::new(),
+            summary: Summary::default(),
             timers: BTreeSet::new(),
             wake: None,
             published: Rights::default(),
@@ -355,21 +359,19 @@ impl Claims {
     fn publish(&mut self, now: Now) -> Option<Rights> {
         let running = self.phase == Phase::Running;
         let deadline = self.own.deadline(&self.config).filter(|_| running);
-        let owned =
-            || self.hands.iter().filter(|(address, hand)| hand.titled() && self.wants.contains_key(address));
-        let same = deadline.is_some() && owned().map(|(address, _)| address).eq(self.published.titles.iter());
-        let titles = match deadline {
-            Some(_) if same => self.published.titles.clone(),
-            Some(_) => Arc::new(owned().map(|(address, _)| *address).collect()),
-            None => Arc::default(),
-        };
         let (held, mut probes) = self.held_rights();
-        if deadline.is_some() {
-            probes.extend(
-                owned().filter(|(_, hand)| hand.probes > 0).map(|(address, hand)| (*address, hand.probes)),
-            );
-        }
-        let rights = Rights { deadline, titles, held, probes: Arc::new(probes), as_of: now };
+        let titles = deadline.map(|_| {
+            probes.extend(&self.summary.probes);
+            Arc::clone(&self.summary.titles)
+        });
+        let rights = Rights {
+            deadline,
+            titles: titles.unwrap_or_default(),
+            held,
+            probes: Arc::new(probes),
+            sought: if running { Arc::clone(&self.summary.sought) } else { Arc::default() },
+            as_of: now,
+        };
         (rights != self.published).then(|| {
             self.published = rights.clone();
             rights

@@ -5,7 +5,11 @@
 //! has come back, and the title is still good. Then it is announced once, in defence. A host that goes on using it has
 //! won: the claim stays, the address is silent, and every minute somebody is asked whether it is free again.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
 
 use gateherald_wire::MacAddr;
 
@@ -159,6 +163,12 @@ impl Standoffs {
             }
         });
         steps
+    }
+
+    /// These hosts turn out to be announcers, whose claims the Leases settle: there is no dispute with them.
+    pub fn drop_those_of(&mut self, peers: &BTreeSet<MacAddr>) -> Vec<(IpAddr, Step)> {
+        let over = self.by_address.extract_if(.., |_, standoff| peers.contains(&standoff.claimant));
+        over.map(|(address, _)| (address, Step::Resume)).collect()
     }
 
     /// What the passing of time brings; `titled` says whether this node still has title.

@@ -64,19 +64,26 @@ impl Claims {
             self.dirty.insert(address);
         }
         self.crowd = u32::try_from(self.dirty.len()).unwrap_or(u32::MAX);
+        let mut changed = std::mem::take(&mut self.summary.stale);
         for address in std::mem::take(&mut self.dirty) {
             self.claim_step(address, now);
+            changed = true;
         }
         while self.room()
             && let Some(address) = self.releases.pop_first()
         {
             self.claim_step(address, now);
+            changed = true;
         }
         while self.room()
             && self.fresh(now)
             && let Some((_, address)) = self.queue.pop_first()
         {
             self.claim_step(address, now);
+            changed = true;
+        }
+        if changed {
+            self.summarize();
         }
     }
 
@@ -95,6 +102,7 @@ impl Claims {
         {
             return self.set_timer(address, Some(left), now);
         }
+        hand.sought &= hand.awaits_event();
         let (titled, releasing) = (hand.titled(), hand.releasing.is_some());
         let want = self.wants.get(&address).cloned();
         self.bid(address, want.as_ref());
@@ -204,6 +212,7 @@ impl Claims {
         if !left.is_zero() {
             return self.set_timer(address, Some(left), now);
         }
+        hand.sought = ground.is_new() && self.config.probe_new;
         if ready {
             self.take(address, want, ground, now);
         } else {
@@ -222,7 +231,8 @@ impl Claims {
         let own_node = self.leases.last_node(address) == Some(&self.config.node);
         let Some(hand) = self.hands.get_mut(&address) else { return };
         hand.take_sent(nonce.clone(), version.is_none());
-        hand.probes = ground.probes(unproven, own_node);
+        let probes = ground.probes(unproven, own_node);
+        hand.probes = if ground.is_new() && !self.config.probe_new { 0 } else { probes };
         hand.unproven = hand.probes > 0;
         let unproven = hand.unproven;
         hand.ground = Some((ground, hand.turn.take().map_or(now, |turn| turn.since)));
@@ -343,6 +353,7 @@ impl Claims {
     fn forget(&mut self) {
         self.leases = super::Knowledge { longest: self.leases.longest, ..super::Knowledge::default() };
         self.hands.clear();
+        self.summary.stale = true;
         self.timers.clear();
         self.queue.clear();
         self.releases.clear();

@@ -26,6 +26,8 @@ pub struct Config {
     pub on_outage: OnOutage,
     /// Whether addresses move without need.
     pub rebalance: Rebalance,
+    /// Whether an address that no announcer has had is probed for before the first word.
+    pub probe_new: bool,
 }
 
 /// Why a [`Config`] cannot be safe. Each names the flags to change.

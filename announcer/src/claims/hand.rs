@@ -44,6 +44,8 @@ pub(super) struct Hand {
     pub(super) probes: u8,
     /// They have not been sent, or not gone unanswered yet.
     pub(super) unproven: bool,
+    /// It is being taken, and whether another host uses it is asked meanwhile.
+    pub(super) sought: bool,
     /// The node that the release is in favour of.
     pub(super) favours: Option<String>,
     /// When it was given up in favour of a node that has not been seen to take it.

@@ -55,6 +55,11 @@ impl Ground {
         }
     }
 
+    /// Whether no announcer has had the address, so that its one probe claims nothing that another one may be answering for.
+    pub(super) fn is_new(self) -> bool {
+        self == Self::Unclaimed
+    }
+
     /// The name in logs and metrics.
     pub fn name(self) -> &'static str {
         match self {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use gateherald_model::leases::{ENDED_KEPT, Ended, EndedBy, Holder, Key, Record, Session, Version};
 
 use super::hand::Hand;
-use super::knowledge::{LastHolder, SessionSeen};
+use super::knowledge::SessionSeen;
 use super::observe::FlightKind;
 use super::session::Predecessor;
 use super::time::Now;
@@ -51,20 +51,12 @@ impl Claims {
 
     /// Living sessions that a wanted claim names, that occupy the own session Lease, or whose Node is gone.
     fn in_the_way(&self) -> BTreeSet<String> {
-        let named = self.wants.keys().filter_map(|address| {
-            let seen = self.leases.claims.get(address)?;
-            let (node, session) = match (seen.claim().map(|claim| &claim.holder), &seen.last) {
-                (Some(Holder::Session { node, session }), _) => (node, session),
-                (Some(Holder::OtherFormat { node }), _) => {
-                    let alive = self.leases.sessions.get(node).is_some_and(SessionSeen::of_other_format);
-                    return alive.then_some(node);
-                }
-                (None, Some(LastHolder { node, session: Some(session), .. })) => (node, session),
-                _ => return None,
-            };
-            (self.leases.session_id(node) == Some(session)).then_some(node)
-        });
-        let mut nodes: BTreeSet<String> = named.cloned().collect();
+        let alive = |(node, session): &(&String, &Option<String>)| match session {
+            Some(session) => self.leases.session_id(node) == Some(session),
+            None => self.leases.sessions.get(*node).is_some_and(SessionSeen::of_other_format),
+        };
+        let named = self.summary.named.iter().map(|(node, session)| (node, session)).filter(alive);
+        let mut nodes: BTreeSet<String> = named.map(|(node, _)| node.clone()).collect();
         nodes.extend(
             self.gone_nodes().filter(|(_, session)| session.id.is_some()).map(|(node, _)| node.clone()),
         );
@@ -186,7 +178,7 @@ impl Claims {
         let Some(since_attempt) = since_attempt else { return Some(Duration::ZERO) };
         let period = self.config.renew_period;
         let needed = self.judging || !self.queue.is_empty() || !self.bids.is_empty() || self.holding.any();
-        if needed || self.hands.values().any(Hand::titled) {
+        if needed || self.summary.titled {
             let waiting = self.own.echo_pending();
             let paced = (self.fresh(now) && !self.own.hurry) || waiting;
             return Some(if paced { period.saturating_sub(since_attempt) } else { Duration::ZERO });
@@ -240,7 +232,7 @@ impl Claims {
         let bids = if shutting_down { BTreeSet::new() } else { self.told_bids() };
         let what = (&self.config, &self.me, &self.notes);
         // Whoever has not made sure that its predecessor is silent cannot promise that its successor need not.
-        let unproven = self.hands.values().any(Hand::may_be_unproven);
+        let unproven = shutting_down && self.hands.values().any(Hand::may_be_unproven);
         let end = if unproven { EndedBy::Lapse } else { EndedBy::Shutdown };
         let session = self.own.record(seen, what, nonce, bids, shutting_down.then_some(end));
         (Record::Session(session), version)

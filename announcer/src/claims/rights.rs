@@ -19,6 +19,12 @@ pub(super) const GAP: Duration = Duration::from_millis(250);
 const PULSE: Duration = Duration::from_millis(100);
 /// 20 ms between probes, and after the last one before the first word.
 const PROBE_SPACING: Duration = Duration::from_millis(20);
+/// 30 ms for a host that uses an address to answer the one probe before it is taken for the first time.
+const ANSWER_WITHIN: Duration = Duration::from_millis(30);
+/// 1 ms: how soon a probe is tried again whose answer would not have been heard yet.
+const HEAR_AGAIN: Duration = Duration::from_millis(1);
+/// 1 s: a probe that came before title counts for so long. Whoever fell silent because of it asks back after five.
+const PROBE_COUNTS: Duration = Duration::from_secs(1);
 /// So many probes where another node may still answer under a held right: two may be lost.
 pub(super) const PROBES: u8 = 3;
 
@@ -37,6 +43,8 @@ pub struct Rights {
     pub held: Arc<BTreeMap<IpAddr, Round>>,
     /// So many probes before the first word for an address under a new right.
     pub probes: Arc<BTreeMap<IpAddr, u8>>,
+    /// Addresses without a holder that this node is about to take: whether anybody uses them is asked, nothing is said for them.
+    pub sought: Arc<BTreeSet<IpAddr>>,
     /// When this was granted; a held right that comes into force much later was granted to somebody who slept.
     pub as_of: Now,
 }
@@ -85,6 +93,15 @@ impl Rights {
         self.deadline.is_some_and(|deadline| !deadline.passed(now)) && self.titles.contains(&address)
     }
 
+    /// Whether they grant anything for the address, now or once it is known that nobody else has it.
+    fn grant(&self, address: IpAddr) -> bool {
+        self.titles.contains(&address) || self.held.contains_key(&address)
+    }
+
+    fn concern(&self, address: IpAddr) -> bool {
+        self.grant(address) || self.sought.contains(&address)
+    }
+
     /// Whether they rest on a write of the own session that was sent after `since` and has come back in the watch: whatever
     /// changed before `since` is known.
     pub fn confirmed_since(&self, since: Now) -> bool {
@@ -98,9 +115,12 @@ impl Rights {
 impl PartialEq for Rights {
     /// The same rights, whenever they were granted.
     fn eq(&self, other: &Self) -> bool {
-        let parts =
-            |it: &Self| (it.deadline, Arc::clone(&it.titles), Arc::clone(&it.held), Arc::clone(&it.probes));
-        parts(self) == parts(other)
+        // Of sets that are shared the pointers alone are compared.
+        self.deadline == other.deadline
+            && self.titles == other.titles
+            && self.held == other.held
+            && self.probes == other.probes
+            && self.sought == other.sought
     }
 }
 
@@ -128,11 +148,36 @@ pub struct ProbesDue {
     pub quiet: Vec<Heard>,
 }
 
+/// Whether anybody else has an address.
 #[derive(Debug)]
 struct Probing {
-    left: u8,
-    /// When the next one is due, or the last one has gone unanswered (raw clock).
-    next: Duration,
+    stage: Stage,
+    /// When the first probe was sent, or the probing was begun.
+    since: Now,
+    /// How long an answer to each probe is waited for.
+    wait: Duration,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// So many probes are left; the next one is due at that instant (raw clock), or the last one has gone unanswered then.
+    Asking(u8, Duration),
+    /// Nobody has answered, and there is no right yet.
+    Unanswered,
+    /// Somebody has: what that means is for others to say, but the address has not been found free.
+    Answered,
+}
+
+impl Probing {
+    /// Before a right that asks for more probes than one: somebody may answer by a held right.
+    fn by_right(left: u8, now: Now) -> Self {
+        let wait = if left > 1 { PROBE_SPACING } else { ANSWER_WITHIN };
+        Self { stage: Stage::Asking(left, now.raw), since: now, wait }
+    }
+
+    fn counts(&self, now: Now) -> bool {
+        now.at_most_since(self.since) <= PROBE_COUNTS
+    }
 }
 
 impl InForce {
@@ -152,17 +197,39 @@ impl InForce {
         self.ran = now;
         let held = &self.rights.held;
         self.silenced.retain(|address, round| held.get(address) == Some(round));
-        let titled = self.rights.titles.iter().filter(|address| !before.titles.contains(*address)).copied();
-        let newly_held =
-            held.iter().filter(|(address, round)| before.held.get(*address) != Some(round)).map(|(a, _)| *a);
-        let begin: Vec<(IpAddr, u8)> =
-            titled.chain(newly_held).filter_map(|a| Some((a, *self.rights.probes.get(&a)?))).collect();
-        let rights = &self.rights;
-        self.probing.retain(|a, _| rights.titles.contains(a) || rights.held.contains_key(a));
-        for (address, left) in begin {
-            self.probing.insert(address, Probing { left, next: now.raw });
-        }
+        self.begin_probing(&before, now);
         heard
+    }
+
+    /// New rights begin with probes, unless those for what was sought count for them.
+    fn begin_probing(&mut self, before: &Rights, now: Now) {
+        let rights = &self.rights;
+        self.probing.retain(|address, _| rights.concern(*address));
+        let probes = |address: &IpAddr| rights.probes.get(address).copied();
+        if !Arc::ptr_eq(&rights.titles, &before.titles) {
+            for address in rights.titles.difference(&before.titles) {
+                let Some(left) = probes(address) else { continue };
+                match self.probing.get_mut(address) {
+                    Some(probing) if left == 1 && before.sought.contains(address) && probing.counts(now) => {
+                        if matches!(probing.stage, Stage::Unanswered) {
+                            probing.stage = Stage::Asking(0, now.raw);
+                        }
+                    }
+                    _ => drop(self.probing.insert(*address, Probing::by_right(left, now))),
+                }
+            }
+        }
+        let newly_held = rights.held.iter().filter(|(address, round)| before.held.get(*address) != Some(round));
+        for (address, _) in newly_held {
+            if let Some(left) = probes(address) {
+                self.probing.insert(*address, Probing::by_right(left, now));
+            }
+        }
+        for address in rights.sought.difference(&before.sought) {
+            if !rights.grant(*address) {
+                self.probing.entry(*address).or_insert_with(|| Probing::by_right(1, now));
+            }
+        }
     }
 
     /// The thread runs: call it at each turn, before frames are read.
@@ -175,32 +242,69 @@ impl InForce {
     /// When [`InForce::ran`] or [`InForce::probes_due`] must be called again, on the raw clock.
     pub fn next_deadline(&self) -> Option<Duration> {
         let pulse = self.holds_anything().then(|| self.ran.raw + PULSE);
-        pulse.into_iter().chain(self.probing.values().map(|probing| probing.next)).min()
+        let probes = self.probing.values().filter_map(|probing| match probing.stage {
+            Stage::Asking(_, next) => Some(next),
+            Stage::Unanswered | Stage::Answered => None,
+        });
+        pulse.into_iter().chain(probes).min()
     }
 
-    /// The addresses to send one probe for now, and those that may be spoken for from now on.
-    pub fn probes_due(&mut self, now: Now) -> ProbesDue {
+    /// Whether [`InForce::probes_due`] would say of some address that nobody answered: read what has come until now before.
+    pub fn waits_end(&self, now: Now) -> bool {
+        self.probing.values().any(|probing| matches!(probing.stage, Stage::Asking(0, next) if next <= now.raw))
+    }
+
+    /// The addresses to send one probe for now, and those that may be spoken for from now on. An answer to a probe must be
+    /// heard: where it would not be yet, by `hears`, the probe waits.
+    pub fn probes_due(&mut self, now: Now, hears: impl Fn(IpAddr) -> bool) -> ProbesDue {
         let mut due = ProbesDue::default();
+        let rights = &self.rights;
         self.probing.retain(|address, probing| {
-            if probing.next > now.raw {
-                return true;
+            let (left, next) = match &mut probing.stage {
+                Stage::Asking(left, next) if *next <= now.raw => (left, next),
+                _ => return true,
+            };
+            if *left == 0 {
+                let granted = rights.grant(*address);
+                if granted {
+                    due.quiet.push(Heard::Quiet(*address));
+                } else {
+                    probing.stage = Stage::Unanswered;
+                }
+                return !granted;
             }
-            if probing.left > 0 {
-                probing.left -= 1;
-                probing.next = now.raw + PROBE_SPACING;
+            if hears(*address) {
+                *left -= 1;
+                *next = now.raw + probing.wait;
                 due.send.push(*address);
-                return true;
+            } else {
+                *next = now.raw + HEAR_AGAIN;
             }
-            due.quiet.push(Heard::Quiet(*address));
-            false
+            true
         });
         due
+    }
+
+    /// Somebody else has the address that was asked for.
+    pub fn answered(&mut self, address: IpAddr) {
+        if let Some(probing) = self.probing.get_mut(&address) {
+            probing.stage = Stage::Answered;
+        }
+    }
+
+    /// Nobody else has the address any more that somebody had; for the claims, if it was asked for under a right.
+    pub fn freed(&mut self, address: IpAddr) -> Option<Heard> {
+        let freed = matches!(self.probing.get(&address)?.stage, Stage::Answered);
+        (freed && self.rights.grant(address)).then(|| {
+            self.probing.remove(&address);
+            Heard::Quiet(address)
+        })
     }
 
     /// Whether more probes for the address follow.
     #[cfg(test)]
     pub(super) fn probing_more(&self, address: IpAddr) -> bool {
-        self.probing.get(&address).is_some_and(|probing| probing.left > 0)
+        matches!(self.probing.get(&address), Some(Probing { stage: Stage::Asking(1.., _), .. }))
     }
 
     /// What may be said for an address now.
@@ -208,20 +312,28 @@ impl InForce {
         let cover = match self.rights.deadline {
             Some(deadline) if self.rights.cover(address, now) => Cover::Fresh(deadline),
             _ if self.may_hold(address) && now.at_most_since(self.ran) <= GAP => Cover::Held,
+            _ if self.rights.sought.contains(&address) => Cover::None,
             _ => return Cover::None,
         };
-        if self.probing.contains_key(&address) { Cover::Probing } else { cover }
+        if self.probes(address) { Cover::Probing } else { cover }
     }
 
     /// Whether it is not known yet whether anybody else answers for the address.
     pub fn probes(&self, address: IpAddr) -> bool {
-        self.probing.contains_key(&address)
+        self.probing.get(&address).is_some_and(|probing| !matches!(probing.stage, Stage::Answered))
+    }
+
+    /// Whether it may be answered for again under a held right, once the probes have gone unanswered.
+    pub fn resumes(&self, address: IpAddr) -> bool {
+        self.rights.held.contains_key(&address) && !self.rights.titles.contains(&address)
     }
 
     /// The addresses to hear about: whatever is covered, or would be.
     pub fn listens_to(&self) -> impl Iterator<Item = IpAddr> {
-        let held = self.rights.held.keys().filter(|address| !self.rights.titles.contains(*address));
-        self.rights.titles.iter().chain(held).copied()
+        let Rights { titles, held, sought, .. } = &self.rights;
+        let held = held.keys().filter(|address| !titles.contains(*address));
+        let sought = sought.iter().filter(|address| !self.rights.grant(**address));
+        titles.iter().chain(held).chain(sought).copied()
     }
 
     /// Another host probed for the address, or (not `probe`) answered for it or announced it. None when no held right

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The production rules in random schedules: never two that may answer, and an owner for everything once faults stop.
+//! The production rules in random schedules: never two that may answer, nobody where a host that is no announcer does, and an
+//! owner for everything else once faults stop.
 //!
 //! `GATEHERALD_MODEL_SEEDS=17..18` replays one seed, `0..100000` searches for long (`make model`).
 
@@ -33,6 +34,7 @@ fn setup(seed: u64) -> Setup {
         hold: seed % 4 > 1,
         slow_balance: seed % 5 == 4,
         stagger: 0,
+        unprobed: false,
     }
 }
 
@@ -123,6 +125,21 @@ fn never_two_may_answer_at_one_instant() {
     assert!(owned > steps / 10 && changes > seeds().count() / 20, "the schedules hardly exercise ownership");
 }
 
+/// What the world is worth: where the probe for new addresses is left out, it finds who answers beside a stranger.
+#[test]
+fn without_the_probe_the_world_shows_an_announcer_beside_a_stranger() {
+    let beside_a_stranger = |seed| {
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut world = World::new(Setup { unprobed: true, ..setup(seed) });
+        (0..STEPS).any(|_| {
+            let act = world.choose(&mut random);
+            world.step(&act);
+            world.violation().is_some_and(|(address, _)| world.squatted == Some(address))
+        })
+    };
+    assert!((0..100).any(beside_a_stranger));
+}
+
 /// Faults first, then none: everything that anybody wants has an owner again within a bound.
 #[test]
 fn once_faults_stop_every_wanted_address_has_one_owner() {
@@ -140,7 +157,8 @@ fn once_faults_stop_every_wanted_address_has_one_owner() {
         world.one_per_node();
         world.calm(BOUND_MILLIS, |world| assert_eq!(world.violation(), None, "seed {seed}"));
         for address in world.addresses() {
-            let wanted = world.processes.iter().any(|p| p.alive && p.wants.contains(&address) && !p.leaving);
+            let wanted = world.processes.iter().any(|p| p.alive && p.wants.contains(&address) && !p.leaving)
+                && world.squatted != Some(address);
             assert_eq!(
                 world.answering(address).len(),
                 usize::from(wanted),
@@ -163,6 +181,7 @@ fn a_holder_costs_one_write_a_period_however_much_it_holds() {
             hold: false,
             slow_balance: false,
             stagger: 0,
+            unprobed: false,
         });
         world.calm(20_000, |_| {});
         let before = world.requests;
@@ -186,6 +205,7 @@ fn addresses_spread_over_the_nodes_at_a_cold_start() {
             hold: true,
             slow_balance: false,
             stagger,
+            unprobed: false,
         });
         world.calm(20_000, |world| assert_eq!(world.two_owners(), None));
         let held = world.shares();
@@ -205,6 +225,7 @@ fn slow_balance_ends_with_equal_shares() {
         hold: false,
         slow_balance: true,
         stagger: 9_000,
+        unprobed: false,
     });
     let before = world.shares();
     assert!(before.contains(&8), "{before:?}");
@@ -227,6 +248,7 @@ fn fifty_nodes_share_their_addresses_and_never_one() {
         hold: true,
         slow_balance: false,
         stagger: 0,
+        unprobed: false,
     });
     let settled = |world: &mut World| {
         world.calm(8_000, |world| assert_eq!(world.two_owners(), None));

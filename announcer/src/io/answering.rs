@@ -235,7 +235,7 @@ impl Thread {
                     // Whoever asked and does not wait any more has no use for the answer.
                     let _ = done.send(());
                 }
-                Ok(Message::Peers(peers)) => self.station.set_peers(peers),
+                Ok(Message::Peers(peers)) => self.station.set_peers(peers, clock::now())?,
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => return Ok(Inbox::Closed),
             }

@@ -4,7 +4,7 @@ use super::*;
 fn config(duration_seconds: u32, millis: u64) -> Config {
     let renew_period = Duration::from_millis(millis);
     let (on_outage, rebalance) = (OnOutage::Hold, Rebalance::Off);
-    Config { node: "n".into(), duration_seconds, renew_period, on_outage, rebalance }
+    Config { node: "n".into(), duration_seconds, renew_period, on_outage, rebalance, probe_new: true }
 }
 
 #[test]

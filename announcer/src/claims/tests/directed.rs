@@ -87,6 +87,7 @@ impl Led {
             renew_period: Duration::from_secs(1),
             on_outage,
             rebalance,
+            probe_new: true,
         };
         let mut n = 0;
         let ids = move || {
@@ -183,6 +184,23 @@ impl Led {
         self.rights().cover(vip(), self.now())
     }
 
+    /// A process that is creating the claim on an address that nobody had.
+    fn creating() -> Self {
+        Self::creating_with(true)
+    }
+
+    fn creating_with(probe_new: bool) -> Self {
+        let mut led = Self::new(vec![]);
+        led.claims.config.probe_new = probe_new;
+        led.settle();
+        led.pass(D);
+        while let Some((id, record)) = led.sent(true) {
+            let version = led.answer(id);
+            led.watch(LeaseEvent::Changed(version, record));
+        }
+        led
+    }
+
     /// A process that owns the address, which a predecessor of another node gave up.
     fn owner() -> Self {
         Self::owner_with(OnOutage::Fence)
@@ -274,6 +292,41 @@ fn a_created_claim_counts_from_its_watch_event() {
     assert!(!led.answers(), "answered is not enough");
     led.watch(LeaseEvent::Changed(version, record));
     assert!(led.answers());
+}
+
+/// Where a stranger may use it, that is asked while the API server is still writing.
+#[test]
+fn a_new_address_is_probed_for_beside_its_creation() {
+    let mut led = Led::creating();
+    let probing = |led: &Led| led.rights().sought.contains(&vip());
+    assert!(probing(&led) && !led.answers() && led.rights().probes.is_empty());
+    let (id, record) = led.sent(false).unwrap();
+    let version = led.answer(id);
+    assert!(probing(&led), "until its event has come");
+    led.watch(LeaseEvent::Changed(version, record));
+    assert!(led.answers() && !probing(&led));
+    assert_eq!(led.rights().probes.get(&vip()), Some(&1), "those that came before count for it");
+}
+
+#[test]
+fn whoever_comes_second_to_a_new_address_asks_no_longer() {
+    let mut led = Led::creating();
+    let (id, _) = led.sent(false).unwrap();
+    let version = led.version();
+    led.watch(LeaseEvent::Changed(version, session("n", Some("s"), &[])));
+    let version = led.version();
+    led.watch(LeaseEvent::Changed(version, claim(held("n", "s"), false)));
+    led.claims.on_answer(id, Answer::Conflict, led.now());
+    led.pass(Duration::from_millis(200));
+    assert!(led.rights().sought.is_empty() && !led.answers());
+}
+
+#[test]
+fn no_probe_is_sent_where_none_is_wanted() {
+    let mut led = Led::creating_with(false);
+    assert!(led.rights().sought.is_empty());
+    led.settle();
+    assert!(led.answers() && led.rights().probes.is_empty());
 }
 
 #[test]

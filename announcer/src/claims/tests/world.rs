@@ -16,6 +16,7 @@ use crate::claims::{
     Action, Answer, Claims, Config, Cover, InForce, Incarnation, LeaseEvent, NodeNotes, OnOutage, Rebalance,
     Want, Write, WriteId,
 };
+use crate::standoff::Standoffs;
 
 use lan::Frame;
 use mood::Mood;
@@ -37,6 +38,8 @@ pub(super) struct Setup {
     pub(super) slow_balance: bool,
     /// Milliseconds from one node's start to the next one's.
     pub(super) stagger: u64,
+    /// Nobody asks whether a new address is used.
+    pub(super) unprobed: bool,
 }
 
 /// One thing that happens.
@@ -129,8 +132,12 @@ pub(super) struct Process {
     renew: u64,
     /// The answering thread's part of it.
     pub(super) force: InForce,
+    /// Its disputes with hosts that are no announcers.
+    standoffs: Standoffs,
     /// Frames that came while it stood still.
     unread: Vec<Frame>,
+    /// When a stranger's answers to its probes come, and about what.
+    answers: Vec<(u64, IpAddr)>,
     announced: BTreeSet<IpAddr>,
     /// It has heard something since it ran last.
     stirred: bool,
@@ -164,6 +171,8 @@ pub(super) struct World {
     ids: u64,
     down: bool,
     preferred: BTreeMap<IpAddr, String>,
+    /// The address that a host uses which is no announcer.
+    pub(super) squatted: Option<IpAddr>,
     /// How many processes a node has had, for rolling changes.
     generations: BTreeMap<String, u32>,
     /// Writes that the API server has been sent.
@@ -184,6 +193,7 @@ impl World {
             preferred: BTreeMap::new(),
             generations: BTreeMap::new(),
             requests: 0,
+            squatted: (setup.faults && setup.seed % 5 == 1).then(|| Self::address(setup.addresses - 1)),
             mood: Mood::new(&setup),
             setup,
         };
@@ -219,7 +229,16 @@ impl World {
             if self.setup.hold && random.random_bool(0.8) { OnOutage::Hold } else { OnOutage::Fence };
         let rebalance = if self.setup.slow_balance { Rebalance::Slow } else { Rebalance::Off };
         let renew_period = Duration::from_millis(renew);
-        let config = Config { node: node.into(), duration_seconds, renew_period, on_outage, rebalance };
+        let config = Config {
+            node: node.into(),
+            duration_seconds,
+            renew_period,
+            on_outage,
+            rebalance,
+            // Without, nobody finds out in time that a stranger uses an address.
+            probe_new: !self.setup.unprobed
+                && (self.squatted.is_some() || !self.setup.seed.is_multiple_of(3)),
+        };
         config.validate().unwrap();
         let mut next = 0;
         let ids = move || {
@@ -245,7 +264,9 @@ impl World {
             format: self.mood.format(generation),
             renew,
             force: InForce::default(),
+            standoffs: Standoffs::default(),
             unread: Vec::new(),
+            answers: Vec::new(),
             announced: BTreeSet::new(),
             stirred: false,
         });
@@ -293,6 +314,7 @@ impl World {
             let process = &self.processes[*n];
             self.able(*n)
                 && process.wants.contains(&address)
+                && process.standoffs.refusal(address).is_none()
                 && matches!(process.force.cover(address, self.clock(*n)), Cover::Fresh(_) | Cover::Held)
         };
         (0..self.processes.len()).filter(may).collect()
@@ -310,7 +332,9 @@ impl World {
             match action {
                 Action::Tell(_) => {}
                 Action::Publish(rights) => {
-                    let heard = self.processes[n].force.put(rights, now);
+                    let process = &mut self.processes[n];
+                    let heard = process.force.put(rights, now);
+                    process.standoffs.confirm(process.force.rights(), now);
                     self.hear(n, heard);
                     self.turn(n);
                 }
@@ -637,7 +661,9 @@ impl World {
         self.addresses().find_map(|address| {
             let who = self.answering(address);
             let name = |n: &usize| format!("process {n} on {}", self.processes[*n].node);
-            (who.len() > 1).then(|| (address, who.iter().map(name).collect()))
+            let stranger = (self.squatted == Some(address)).then(|| "a stranger".to_owned());
+            let who: Vec<String> = stranger.into_iter().chain(who.iter().map(name)).collect();
+            (who.len() > 1).then_some((address, who))
         })
     }
 

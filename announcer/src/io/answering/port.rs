@@ -146,6 +146,11 @@ impl Port {
         self.schedule.sync(&self.said.iter().filter(heard).copied().collect(), now);
     }
 
+    /// Whether an answer to a probe for the address would be heard here, if the address's family can be heard here at all.
+    pub(super) fn would_hear(&self, address: IpAddr) -> bool {
+        self.ears.get(&Protocol::from(address)).is_none_or(|ear| ear.hears(address))
+    }
+
     /// When there is something to announce or a filter to attach. A link that is down has nothing to say.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
         let filter = self.ears.values().filter_map(Ear::next_deadline).min();

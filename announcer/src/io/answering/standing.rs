@@ -31,7 +31,7 @@ pub(super) struct Here<'a> {
 }
 
 impl Standing {
-    /// The addresses that an interface has to hear about: those with title or held, whoever else uses them.
+    /// The addresses that an interface has to hear about: those with title, held or sought, whoever else uses them.
     pub(super) fn heard(&self, interface: u32) -> BTreeSet<IpAddr> {
         self.force.listens_to().filter(|address| self.reaches(*address, interface)).collect()
     }
@@ -64,8 +64,8 @@ impl Ownership for Here<'_> {
             let right = match force.cover(address, self.now) {
                 Cover::Fresh(_) => Ok(Right::Fresh),
                 Cover::Held => Ok(Right::Held),
-                Cover::Probing if titled() => Err(Refusal::Probing),
-                Cover::Probing => Err(Refusal::Resuming),
+                Cover::Probing if force.resumes(address) => Err(Refusal::Resuming),
+                Cover::Probing => Err(Refusal::Probing),
                 Cover::None => Err(if titled() { Refusal::NotFresh } else { Refusal::NotOwner }),
             };
             right.and_then(|right| standoffs.refusal(address).map_or(Ok(right), Err))

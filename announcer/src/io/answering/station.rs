@@ -29,6 +29,8 @@ use crate::{
 
 /// Frames read from one socket before the others, and messages, get their turn.
 const BATCH: usize = 64;
+/// So many batches of one socket before it is believed that nobody answered a probe: 8,192 frames.
+const FLOOD: usize = 128;
 /// A neighbour message with whatever a peer pads it with; the rest of a longer frame is of no interest.
 const FRAME: usize = 1514;
 
@@ -69,7 +71,7 @@ impl Station {
     /// From here on frames are judged by these rights.
     pub(super) fn set_rights(&mut self, rights: Rights, now: Now) -> Result<(), OpenError> {
         let old = self.standing.force.rights();
-        let same = rights.titles == old.titles && rights.held == old.held;
+        let same = rights.titles == old.titles && rights.held == old.held && rights.sought == old.sought;
         let gap = self.standing.force.put(rights, now);
         self.report(gap);
         let steps = self.standing.standoffs.confirm(self.standing.force.rights(), now);
@@ -90,9 +92,11 @@ impl Station {
         self.open_and_close(now)
     }
 
-    /// From here on these are the links of the other announcers.
-    pub(super) fn set_peers(&mut self, peers: Arc<BTreeSet<MacAddr>>) {
+    /// From here on these are the links of the other announcers: what they said before that was known is no dispute.
+    pub(super) fn set_peers(&mut self, peers: Arc<BTreeSet<MacAddr>>, now: Now) -> Result<(), OpenError> {
+        let steps = self.standing.standoffs.drop_those_of(&peers);
         self.standing.peers = peers;
+        if self.step(&steps, now) { self.carry(now) } else { Ok(()) }
     }
 
     /// What the passing of time asks for: disputes go on, filters are attached, addresses announced.
@@ -120,15 +124,17 @@ impl Station {
         ports.chain(others.into_iter().flatten()).min()
     }
 
-    /// Reads and answers what a socket has received, up to a batch.
-    pub(super) fn hear(&mut self, index: u32, protocol: Protocol) -> Result<(), OpenError> {
+    /// Reads and answers what a socket has received, up to a batch; whether there may be more.
+    pub(super) fn hear(&mut self, index: u32, protocol: Protocol) -> Result<bool, OpenError> {
         let mut now = clock::now();
         let gap = self.standing.force.ran(now);
         self.report(gap);
-        let Some(port) = self.ports.get_mut(&index) else { return Ok(()) };
+        let Some(port) = self.ports.get_mut(&index) else { return Ok(false) };
         let mut steps = Vec::new();
-        for _ in 0..BATCH {
+        let mut read = 0;
+        while read < BATCH {
             let Some(received) = port.receive(protocol, &mut self.buffer[..]) else { break };
+            read += 1;
             port.counters.received.inc();
             let bytes = self.buffer.get(..received.len).unwrap_or_default();
             let here = Here { standing: &self.standing, interface: index, up: port.up, now };
@@ -158,17 +164,34 @@ impl Station {
                 }
             }
         }
-        if steps.is_empty() {
-            return Ok(());
+        if !steps.is_empty() {
+            let now = clock::now();
+            self.step(&steps, now);
+            self.carry(now)?;
         }
-        let now = clock::now();
-        self.step(&steps, now);
-        self.carry(now)
+        Ok(read == BATCH)
+    }
+
+    /// Reads what all sockets have received, as far as a flood allows it.
+    fn hear_everything(&mut self) -> Result<(), OpenError> {
+        let ears: Vec<(u32, Protocol)> = self.ears().map(|(ear, _)| ear).collect();
+        for (index, protocol) in ears {
+            for _ in 0..FLOOD {
+                if !self.hear(index, protocol)? {
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Does and tells what has begun for disputed addresses; whether anything has.
     fn step(&mut self, steps: &[(IpAddr, Step)], now: Now) -> bool {
         for (address, step) in steps {
+            if *step == Step::Resume {
+                let quiet = self.standing.force.freed(*address);
+                self.report(quiet);
+            }
             self.metrics.conflict_steps.get_or_create(&ForStep { step: step.name() }).inc();
             notices::tell_step(*address, *step, self.standing.standoffs.claimant(*address));
             for port in self.ports.values_mut() {
@@ -187,7 +210,15 @@ impl Station {
 
     /// Asks who else answers, before the first word under a new right.
     fn probe(&mut self, now: Now) -> Result<(), OpenError> {
-        let due = self.standing.force.probes_due(now);
+        if self.standing.force.waits_end(now) {
+            // This thread may come late, and an answer lie there unread.
+            self.hear_everything()?;
+        }
+        let (standing, ports) = (&mut self.standing, &self.ports);
+        let reach = Arc::clone(&standing.reach);
+        let there = |address: &IpAddr| reach.get(address).into_iter().flatten().filter_map(|i| ports.get(i));
+        let hears = |address| there(&address).all(|port| port.would_hear(address));
+        let due = standing.force.probes_due(now, hears);
         for address in due.send {
             for port in self.ports.values().filter(|port| self.standing.reaches(address, port.index)) {
                 probe(port, address);
@@ -273,6 +304,7 @@ fn contend(standing: &mut Standing, conflict: Conflict) -> (Option<Heard>, Optio
     }
     let now = clock::now();
     let step = if standing.force.probes(address) {
+        standing.force.answered(address);
         standing.standoffs.taken(address, claimant, now)
     } else {
         standing.standoffs.conflict(address, claimant, now)

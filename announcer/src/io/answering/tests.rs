@@ -457,3 +457,59 @@ fn a_flood_of_requests_does_not_hold_up_announcements() {
         repeated.await.expect("the announcement is repeated");
     });
 }
+
+/// As the claims publish it: first sought, then with title and one probe to come.
+fn taking(titled: bool) -> Rights {
+    let vip: IpAddr = VIP.into();
+    if !titled {
+        return Rights { sought: Arc::new([vip].into()), ..Rights::default() };
+    }
+    let deadline = Some(Deadline::after(clock::now(), LONG));
+    Rights { deadline, titles: Arc::new([vip].into()), probes: Arc::new([(vip, 1)].into()), ..Rights::default() }
+}
+
+/// RFC 5227 §2.1: the sender's address is zero, so nobody learns anything by it.
+#[test]
+fn before_title_nothing_is_sent_but_a_probe_that_claims_nothing() {
+    inside(|| async {
+        let bench = Bench::new();
+        bench.reach(&[VIP]);
+        bench.speaker.publish(taking(false)).await.unwrap();
+        assert_eq!(bench.hears(LONG).await, Some(ArpFrame::probe(OURS, VIP)));
+        bench.ask(VIP);
+        assert_eq!(bench.hears(QUIET).await, None);
+        bench.speaker.publish(taking(true)).await.unwrap();
+        // The probe counts for the title, if this test comes in time; else another one is sent.
+        while bench.hears(LONG).await.unwrap() != ArpFrame::gratuitous_request(OURS, VIP) {}
+        bench.hears(LONG).await.unwrap();
+        bench.answers(VIP).await;
+    });
+}
+
+#[test]
+fn an_answer_to_the_probe_keeps_the_address_silent_whether_it_comes_before_title_or_after() {
+    for answer_first in [true, false] {
+        inside(move || async move {
+            let mut bench = Bench::new();
+            bench.reach(&[VIP]);
+            bench.speaker.publish(taking(false)).await.unwrap();
+            let probe = bench.hears(LONG).await.unwrap();
+            if answer_first {
+                bench.send(&bytes(&ArpFrame::reply(&probe.arp, THEIRS)));
+                bench.contested(|contests| contests.values().any(|it| it.stage.name() == "silenced")).await;
+                bench.speaker.publish(taking(true)).await.unwrap();
+            } else {
+                // Both lie there when the thread looks next, the answer in a socket.
+                bench.send(&bytes(&ArpFrame::reply(&probe.arp, THEIRS)));
+                bench.speaker.publish(taking(true)).await.unwrap();
+                bench.contested(|contests| contests.values().any(|it| it.stage.name() == "silenced")).await;
+            }
+            bench.ask(VIP);
+            let mut heard = Vec::new();
+            while let Some(frame) = bench.hears(QUIET).await {
+                heard.push(frame);
+            }
+            assert!(heard.iter().all(|frame| *frame == probe), "{heard:?}");
+        });
+    }
+}

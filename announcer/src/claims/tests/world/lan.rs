@@ -2,12 +2,21 @@
 //! The broadcast domain of a world: every frame reaches everybody, at once, but who stands still, who reads it later.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gateherald_model::leases::LinkNote;
+use gateherald_wire::MacAddr;
 
-use super::World;
+use super::{Process, World};
 use crate::claims::{Cover, Heard};
+use crate::standoff::Step;
+
+/// A host that is no announcer.
+const STRANGER: MacAddr = MacAddr([2, 0, 0, 0, 1, 0]);
+/// Milliseconds that such a host takes to answer a probe at the most: three probes are 20 ms apart, and one is waited for
+/// longer.
+const LATEST_ANSWER: u64 = 19;
 
 /// A frame that bears on who answers for an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +62,9 @@ impl World {
             let claims = process.claims.next_deadline(now).filter(|_| self.runs_by_itself());
             let thread = process.force.next_deadline().map(|at| at.saturating_sub(now.raw));
             let thaw = process.frozen_until.checked_sub(self.now).filter(|left| *left > 0);
-            claims.into_iter().chain(thread).chain(thaw.map(Duration::from_millis)).min()
+            let answer = process.answers.iter().map(|(at, _)| at.saturating_sub(self.now)).min();
+            let others = [thaw, answer].into_iter().flatten().map(Duration::from_millis);
+            claims.into_iter().chain(thread).chain(others).min()
         };
         let alive = (0..self.processes.len()).filter(|n| self.processes[*n].alive);
         let next = alive.filter_map(of).min().unwrap_or(Duration::MAX);
@@ -71,7 +82,14 @@ impl World {
         for frame in std::mem::take(&mut self.processes[n].unread) {
             self.receive(n, frame);
         }
-        let due = self.processes[n].force.probes_due(now);
+        let due_at = self.now;
+        let mut answers = std::mem::take(&mut self.processes[n].answers);
+        for (_, address) in answers.extract_if(.., |(at, _)| *at <= due_at) {
+            self.stranger_answers(n, address);
+        }
+        self.processes[n].answers.extend(answers);
+        self.dispute(n);
+        let due = self.processes[n].force.probes_due(now, |_| true);
         for address in due.send {
             // Two of three probes may be lost.
             let left = self.mood.deaf
@@ -86,9 +104,11 @@ impl World {
         }
         let process = &self.processes[n];
         let owned: Vec<IpAddr> = process.force.rights().titles.iter().copied().collect();
-        let owned = owned
-            .into_iter()
-            .filter(|a| process.wants.contains(a) && matches!(process.force.cover(*a, now), Cover::Fresh(_)));
+        let owned = owned.into_iter().filter(|a| {
+            process.wants.contains(a)
+                && process.standoffs.refusal(*a).is_none()
+                && matches!(process.force.cover(*a, now), Cover::Fresh(_))
+        });
         let owned: std::collections::BTreeSet<IpAddr> = owned.collect();
         let new: Vec<IpAddr> = owned.difference(&process.announced).copied().collect();
         self.processes[n].announced = owned;
@@ -105,7 +125,43 @@ impl World {
         }
     }
 
+    /// The host that uses an address without being an announcer says so to process `n`.
+    fn stranger_answers(&mut self, n: usize, address: IpAddr) {
+        let now = self.clock(n);
+        let Process { force, standoffs, .. } = &mut self.processes[n];
+        let heard = force.other_spoke(address, false, STRANGER.0);
+        if heard.is_none() && force.probes(address) {
+            force.answered(address);
+            standoffs.taken(address, STRANGER, now);
+        } else if heard.is_none() {
+            standoffs.conflict(address, STRANGER, now);
+        }
+        self.hear(n, heard);
+    }
+
+    /// The disputes of process `n` go on.
+    fn dispute(&mut self, n: usize) {
+        let now = self.clock(n);
+        let Process { force, standoffs, .. } = &mut self.processes[n];
+        let titles = Arc::clone(&force.rights().titles);
+        for (address, step) in standoffs.due(now, |address| titles.contains(&address)) {
+            match step {
+                Step::Ask => self.broadcast(Frame { from: n, address, probe: true }),
+                Step::Resume => {
+                    let quiet = self.processes[n].force.freed(address);
+                    self.hear(n, quiet);
+                }
+                Step::Suspend | Step::Defend | Step::Silence => {}
+            }
+        }
+    }
+
     fn broadcast(&mut self, frame: Frame) {
+        if frame.probe && self.squatted == Some(frame.address) {
+            // A host answers at once, or as late as it may.
+            let at = self.now + self.now % LATEST_ANSWER;
+            self.processes[frame.from].answers.push((at, frame.address));
+        }
         for n in (0..self.processes.len()).filter(|n| *n != frame.from) {
             if self.able(n) {
                 self.receive(n, frame);
