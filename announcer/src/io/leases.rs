@@ -22,7 +22,7 @@ use kube::{
 use tokio::time::timeout;
 
 use super::clock;
-use super::follow::{self, Span, Subject, follow};
+use super::follow::{self, Span, Subject, follow_reduced};
 use crate::claims::{Answer, LeaseEvent, Write};
 
 /// While nothing is seen nobody answers, so the watch is tried again soon: after 50 ms at first,
@@ -96,7 +96,7 @@ impl LeaseClient {
             pauses: Backoff::between(FIRST_PAUSE, LONGEST_PAUSE),
             span: Span::long(),
         };
-        translate(follow(subject, version)).boxed()
+        translate(follow_reduced(subject, version, |lease| leases::read(&lease))).boxed()
     }
 
     fn request(&self, write: &Write) -> Result<http::Request<Vec<u8>>, String> {
@@ -174,15 +174,18 @@ fn unknown(write: &Write, said: &str) -> Outcome {
     Outcome { answer: Answer::Unknown, said: Some(format!("cannot {} {}: {said}", verb(write), name(write))) }
 }
 
-fn translate(news: BoxStream<'static, follow::News<Lease>>) -> impl Stream<Item = News> + Send {
+/// A Lease as it was read.
+type Read = Result<(Version, leases::Record), Unreadable>;
+
+fn translate(news: BoxStream<'static, follow::News<Read>>) -> impl Stream<Item = News> + Send {
     news.filter_map(|news| async move {
         match news {
-            follow::News::All(leases, revision) => Some(listed(&leases, &revision)),
-            follow::News::Applied(lease) => match leases::read(&lease) {
+            follow::News::All(leases, revision) => Some(listed(leases, &revision)),
+            follow::News::Applied(lease) => match lease {
                 Ok((version, record)) => Some(News::Event(LeaseEvent::Changed(version, record))),
                 Err(unreadable) => ignored(unreadable),
             },
-            follow::News::Deleted(lease) => match leases::read(&lease) {
+            follow::News::Deleted(lease) => match lease {
                 Ok((version, record)) => {
                     Some(News::Event(LeaseEvent::Gone(record.key(), version.resource_version)))
                 }
@@ -196,7 +199,7 @@ fn translate(news: BoxStream<'static, follow::News<Lease>>) -> impl Stream<Item 
     })
 }
 
-fn listed(leases: &[Lease], revision: &str) -> News {
+fn listed(leases: Vec<Read>, revision: &str) -> News {
     let Ok(revision) = revision.parse() else {
         return News::Failed(
             Problem::Refused,
@@ -204,7 +207,7 @@ fn listed(leases: &[Lease], revision: &str) -> News {
         );
     };
     // One that cannot be read has been there all the time or is told of when it changes.
-    let leases = leases.iter().filter_map(|lease| leases::read(lease).ok()).collect();
+    let leases = leases.into_iter().flatten().collect();
     News::Event(LeaseEvent::Listed { leases, revision })
 }
 

@@ -19,7 +19,7 @@ use k8s_openapi::api::core::v1::{Node, Service};
 use kube::{Api, Client, ResourceExt, core::DeserializeGuard};
 use tokio::sync::mpsc;
 
-use super::follow::{Followed, News, Span, Subject, follow};
+use super::follow::{Followed, News, Span, Subject, follow, follow_reduced};
 use crate::desired::{Change, Seen};
 
 /// After so many 404s in a row a CRD is gone, and its objects with it; a single one may be an API server that starts.
@@ -65,33 +65,37 @@ pub async fn cilium_policies(client: Client, out: mpsc::Sender<Told>, shutdown: 
 
 /// Watches Services.
 pub async fn services(client: Client, out: mpsc::Sender<Told>, ready: readiness::Handle, shutdown: Shutdown) {
-    let key = |s: &Service| ServiceKey::new(s.namespace().unwrap_or_default(), s.name_any());
+    let reduce = |s: &Service| {
+        let key = ServiceKey::new(s.namespace().unwrap_or_default(), s.name_any());
+        (key, ServiceView::from(s))
+    };
     let subject = subject(Api::<Service>::all(client), "services");
-    follow_core(subject, key, |s| ServiceView::from(s), Seen::Services, (out, ready, shutdown)).await;
+    follow_core(subject, reduce, Seen::Services, (out, ready, shutdown)).await;
 }
 
 /// Watches Nodes.
 pub async fn nodes(client: Client, out: mpsc::Sender<Told>, ready: readiness::Handle, shutdown: Shutdown) {
     let subject = subject(Api::<Node>::all(client), "nodes");
-    follow_core(subject, Node::name_any, |n| NodeView::from(n), Seen::Nodes, (out, ready, shutdown)).await;
+    follow_core(subject, |n| (n.name_any(), NodeView::from(n)), Seen::Nodes, (out, ready, shutdown)).await;
 }
 
 async fn follow_core<K: Followed, I, T>(
     subject: Subject<K>,
-    key: impl Fn(&K) -> I,
-    reduce: impl Fn(&K) -> T,
+    reduce: impl Fn(&K) -> (I, T) + Send + 'static,
     seen: impl Fn(Change<I, T>) -> Seen,
     (out, ready, shutdown): (mpsc::Sender<Told>, readiness::Handle, Shutdown),
-) {
+) where
+    I: Send + 'static,
+    T: Send + 'static,
+{
     let mut trouble = Trouble::new(subject.name);
-    let mut news = follow(subject, None);
+    // At once, not when all are listed: of ten thousand Services few are held whole at a time.
+    let mut news = follow_reduced(subject, None, move |object| reduce(&object));
     while let Some(news) = next(&mut news, &shutdown).await {
         let change = match news {
-            News::All(all, _) => {
-                Change::All(all.iter().map(|object| (key(object), reduce(object))).collect())
-            }
-            News::Applied(object) => Change::Set(key(&object), reduce(&object)),
-            News::Deleted(object) => Change::Gone(key(&object)),
+            News::All(all, _) => Change::All(all),
+            News::Applied((key, view)) => Change::Set(key, view),
+            News::Deleted((key, _)) => Change::Gone(key),
             News::Connected => {
                 trouble.over();
                 ready.ready();

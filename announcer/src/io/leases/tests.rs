@@ -91,6 +91,6 @@ fn leases_of_other_names_are_no_news() {
 
 #[test]
 fn a_list_without_a_number_for_its_version_is_a_failure() {
-    assert!(matches!(listed(&[], "12"), News::Event(LeaseEvent::Listed { revision: 12, .. })));
-    assert!(matches!(listed(&[], ""), News::Failed(..)));
+    assert!(matches!(listed(Vec::new(), "12"), News::Event(LeaseEvent::Listed { revision: 12, .. })));
+    assert!(matches!(listed(Vec::new(), ""), News::Failed(..)));
 }
