@@ -11,7 +11,9 @@ CARGO_FUZZ_VERSION := 0.13.2
 ACTIONLINT_VERSION := v1.7.12
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gateherald
 TOOLS := $(CACHE)/tools
-CHAPTERS ?= handler wire load webhook
+# Run as built: `cargo run --package` would choose other features for what the programs depend on, and build all of it again.
+RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
+CHAPTERS ?= handler wire failover moves load webhook
 # command:Debian package
 NEEDED := cc:build-essential cmake:cmake ip:iproute2 arping:iputils-arping nft:nftables setpriv:util-linux faketime:faketime
 
@@ -75,12 +77,11 @@ fuzz: setup $(TOOLS)/bin/cargo-fuzz ## Feed every parser and decision anything, 
 demo: needs-root controlplane ## Tell the story on a real control plane; KEEP=1 leaves it running
 	@$(CARGO) run --quiet --package gateherald-lab -- demo $(if $(filter-out 0,$(KEEP)),--keep)
 
-bench: needs-root setup ## Measure with release builds and write docs/performance.md; CHAPTERS="handler wire load webhook" chooses
+bench: needs-root setup ## Measure with release builds and write docs/performance.md; CHAPTERS="wire load" chooses
 	$(CARGO) build --release --workspace --bins
-	@env -u CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER -u CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER \
-	  $(CARGO) run --release --quiet --package gateherald-lab -- build
+	@$(RELEASE)/gateherald-lab build
 	@$(if $(filter handler,$(CHAPTERS)),$(CARGO) bench --quiet --package gateherald-webhook --bench handler | tee target/handler.md)
-	@$(CARGO) run --release --quiet --package gateherald-lab -- bench --handler target/handler.md $(CHAPTERS)
+	@$(SUDO) $(RELEASE)/gateherald-lab bench --handler target/handler.md $(CHAPTERS)
 
 chart: ## Write what is made from the chart: its README.md and the rendering of its defaults
 	@env -u CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER -u CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER \
@@ -100,7 +101,7 @@ failover: needs-root controlplane ## Suffer every fault RUNS=5 times and write t
 	  $(CARGO) test --quiet --workspace --test netns -- netns_failover netns_leases netns_outage; \
 	done
 	@env -u CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER -u CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER \
-	  $(CARGO) run --quiet --package gateherald-lab -- failover
+	  $(CARGO) run --quiet --package gateherald-lab -- failover-page
 
 lint: lint-workflows ## Clippy, warnings denied; workflow files
 	$(CARGO) clippy --workspace --all-targets -- -D warnings

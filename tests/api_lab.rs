@@ -238,7 +238,7 @@ fn the_allocator_stand_in_writes_the_status_by_the_labels_at_creation() -> anyho
 
 #[test]
 fn the_api_server_can_be_frozen_killed_and_started_again() -> anyhow::Result<()> {
-    let options = Options { gateway_api: false, cilium_policies: false, chart: None };
+    let options = Options { gateway_api: false, cilium_policies: false, chart: None, ..Options::default() };
     gateherald_lab::run_alone(&options, async |lab| {
         let plane = lab.control_plane();
         lab.namespace("kept").await?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::bench::Chapter;
+use crate::bench::{Chapter, Kind};
 
 /// A Kubernetes cluster on one machine.
 #[derive(Clone, Debug, Parser)]
@@ -29,8 +29,10 @@ pub enum Command {
     Demo(DemoArgs),
     /// Measure, and write docs/performance.md.
     Bench(BenchArgs),
+    /// Measure the failovers of any announcer, and print them.
+    Failover(FailoverArgs),
     /// Write what the tests of failover recorded into docs/failover.md.
-    Failover {
+    FailoverPage {
         /// The records
         #[arg(value_name = "PATH", default_value = "target/failover.tsv")]
         records: PathBuf,
@@ -56,6 +58,26 @@ pub struct BenchArgs {
     pub handler: PathBuf,
     /// What to measure; everything if none is given.
     pub chapters: Vec<Chapter>,
+}
+
+/// Flags of `failover`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct FailoverArgs {
+    /// What runs on each node in Gateherald's place, by `sh -c`, as root in the node's network namespace; the address is in
+    /// ADDRESS, see docs/lab.md
+    #[arg(long, value_name = "COMMAND")]
+    pub announcer: Option<String>,
+    /// What runs once before, by `sh -c`, with an administrator's KUBECONFIG.
+    #[arg(long, value_name = "COMMAND")]
+    pub setup: Option<String>,
+    /// How long after its start such an announcer is ready to take over.
+    #[arg(long, value_name = "SECONDS", default_value_t = 2)]
+    pub settle: u64,
+    /// How often each thing happens.
+    #[arg(long, default_value_t = 20)]
+    pub runs: usize,
+    /// What happens; everything if none is given.
+    pub kinds: Vec<Kind>,
 }
 
 /// Flags of `demo`.

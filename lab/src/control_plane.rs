@@ -38,12 +38,14 @@ pub struct Options {
     pub cilium_policies: bool,
     /// Install the chart with these values (`key=value`); `None`: not at all.
     pub chart: Option<Vec<String>>,
+    /// Have etcd wait for the disk at each write, as in a cluster.
+    pub fsync: bool,
 }
 
 impl Default for Options {
-    /// Everything installed, with the chart's default values.
+    /// Everything installed, with the chart's default values; etcd does not wait for the disk.
     fn default() -> Self {
-        Self { gateway_api: true, cilium_policies: true, chart: Some(Vec::new()) }
+        Self { gateway_api: true, cilium_policies: true, chart: Some(Vec::new()), fsync: false }
     }
 }
 
@@ -70,7 +72,7 @@ impl ControlPlane {
     ///
     /// # Errors
     /// With the tail of the log of the process that failed.
-    pub(crate) async fn start(netns: Netns) -> anyhow::Result<Self> {
+    pub(crate) async fn start(netns: Netns, fsync: bool) -> anyhow::Result<Self> {
         let binaries = tokio::task::spawn_blocking(Binaries::prepare).await??;
         let state = StateDir::create()?;
         netns.ip("link add br0 type bridge")?;
@@ -78,7 +80,7 @@ impl ControlPlane {
         netns.ip("link set br0 up")?;
         let pki = Pki::create(&state.path().join("pki"))?;
         let launch = Launch { netns: &netns, binaries: &binaries, state: &state };
-        let etcd = launch.etcd()?;
+        let etcd = launch.etcd(fsync)?;
         let serving = serving(&pki)?;
         let api_server = launch.api_server(&pki, &serving)?;
         let dir = state.path().join("kubeconfigs");
@@ -407,12 +409,12 @@ impl Launch<'_> {
         })
     }
 
-    fn etcd(&self) -> anyhow::Result<Process> {
+    fn etcd(&self, fsync: bool) -> anyhow::Result<Process> {
         let data = self.state.path().join("etcd");
         let args = [
             format!("--data-dir={}", data.display()),
             // The lab's data is thrown away; waiting for the disk would only make it slow.
-            "--unsafe-no-fsync".to_owned(),
+            format!("--unsafe-no-fsync={}", !fsync),
             "--log-level=warn".to_owned(),
             "--listen-client-urls=http://127.0.0.1:2379".to_owned(),
             "--advertise-client-urls=http://127.0.0.1:2379".to_owned(),

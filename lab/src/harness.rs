@@ -242,7 +242,7 @@ fn start(options: &Options) -> anyhow::Result<ControlPlane> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let netns = Netns::new("cp")?;
     run_inside(&netns, async || {
-        let plane = ControlPlane::start(netns.clone()).await?;
+        let plane = ControlPlane::start(netns.clone(), options.fsync).await?;
         if options.gateway_api {
             binaries::install_gateway_api(&plane).await?;
         }

@@ -17,7 +17,8 @@ fn main() -> ExitCode {
         Command::Up(args) => up::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
-        Command::Failover { records } => failover::write(&records).map(|()| ExitCode::SUCCESS),
+        Command::Failover(args) => bench::failover(&args),
+        Command::FailoverPage { records } => failover::write(&records).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
         tracing::error!("{error:#}");

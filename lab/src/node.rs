@@ -2,7 +2,7 @@
 //! A node: a namespace with a LAN interface and a management interface, a Node object, and the announcer.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,6 +93,11 @@ impl Node {
     /// Its address on the LAN, which is also the InternalIP of the Node object.
     pub fn ip(&self) -> Ipv4Addr {
         self.port.ip
+    }
+
+    /// Its IPv6 address on the LAN.
+    pub fn ip6(&self) -> Ipv6Addr {
+        self.port.ip6
     }
 
     /// Its address on the management network.
@@ -324,6 +329,30 @@ impl Node {
     /// When it can't be started.
     pub fn start_announcer(&self, args: &[&str]) -> anyhow::Result<Announcer> {
         self.start_announcer_as(&Privilege::NetRaw, self.kubeconfig()?, args)
+    }
+
+    /// Starts any command on the node, by `sh -c`, as root. It finds in its environment `NODE_NAME`, `NODE_IP` and `INTERFACE`
+    /// (the node's on the LAN), `KUBECONFIG` (an administrator's), `SHARED` (a directory that all nodes see), and `env`.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start_command(&self, command: &str, env: &[(&str, String)]) -> anyhow::Result<Process> {
+        let args = vec!["-c".to_owned(), command.to_owned()];
+        let mut spec =
+            self.bench.spec(&format!("{}.command", self.name), PathBuf::from("sh"), args, &self.netns);
+        let shared = self.bench.plane.state().path().join("shared");
+        std::fs::create_dir_all(&shared)?;
+        let path = |path: &std::path::Path| path.to_string_lossy().into_owned();
+        let usual = [
+            ("NODE_NAME", self.name.clone()),
+            ("NODE_IP", self.port.ip.to_string()),
+            ("INTERFACE", NODE_INTERFACE.to_owned()),
+            ("KUBECONFIG", path(self.bench.plane.kubeconfig())),
+            ("SHARED", path(&shared)),
+        ];
+        let env = usual.iter().chain(env).map(|(name, value)| ((*name).to_owned(), value.clone()));
+        spec.env = env.collect();
+        Process::start(spec)
     }
 
     /// Starts the announcer with other privileges or another identity.

@@ -18,6 +18,11 @@ pub(super) struct Report {
 #[derive(Debug)]
 pub(super) struct Sample(Vec<Duration>);
 
+/// Prints a line, or several.
+pub(super) fn say(text: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{text}").context("cannot print")
+}
+
 impl Report {
     /// Adds and prints a row: what, the figure, the target and the peers' figures (both may be empty).
     pub(super) fn row(&mut self, row: [&str; 4]) -> anyhow::Result<()> {
@@ -28,7 +33,7 @@ impl Report {
                 let _ = write!(text, "\n    {name}: {beside}");
             }
         }
-        writeln!(std::io::stdout(), "{text}").context("cannot print")?;
+        say(&text)?;
         self.rows.push(row.map(str::to_owned));
         Ok(())
     }
@@ -102,7 +107,10 @@ fn machine() -> String {
     let model = if model.is_empty() { std::env::consts::ARCH } else { model };
     let cores = info.lines().filter(|line| line.starts_with("processor")).count();
     let kernel = read("/proc/sys/kernel/osrelease");
-    format!("Machine: {cores} cores of {model}, Linux {}", kernel.trim())
+    let memory = read("/proc/meminfo");
+    let kib = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap_or_default();
+    let gib = kib.trim().trim_end_matches(" kB").parse::<f64>().unwrap_or_default() / f64::from(1 << 20);
+    format!("Machine: {cores} cores of {model}, {gib:.1} GiB, Linux {}", kernel.trim())
 }
 
 #[cfg(test)]

@@ -19,8 +19,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::gateways::{Gateways, owner};
-use super::load::cpu_time;
 use super::report::{Report, Sample};
+use super::usage::cpu_time;
 use crate::chart::NAMESPACE;
 use crate::harness::Lab;
 use crate::webhook::{ADMISSION_PORT, WEBHOOK, Webhook};
