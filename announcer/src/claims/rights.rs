@@ -219,7 +219,8 @@ impl InForce {
                 }
             }
         }
-        let newly_held = rights.held.iter().filter(|(address, round)| before.held.get(*address) != Some(round));
+        let newly_held =
+            rights.held.iter().filter(|(address, round)| before.held.get(*address) != Some(round));
         for (address, _) in newly_held {
             if let Some(left) = probes(address) {
                 self.probing.insert(*address, Probing::by_right(left, now));
@@ -251,7 +252,9 @@ impl InForce {
 
     /// Whether [`InForce::probes_due`] would say of some address that nobody answered: read what has come until now before.
     pub fn waits_end(&self, now: Now) -> bool {
-        self.probing.values().any(|probing| matches!(probing.stage, Stage::Asking(0, next) if next <= now.raw))
+        self.probing
+            .values()
+            .any(|probing| matches!(probing.stage, Stage::Asking(0, next) if next <= now.raw))
     }
 
     /// The addresses to send one probe for now, and those that may be spoken for from now on. An answer to a probe must be

@@ -61,14 +61,11 @@ impl Kind {
                 "p99 ≤ 100 ms, later ≤ 50 ms",
                 "MetalLB 131, max 204 ms, two owners for 190 ms; kube-vip 980, max 3,170 ms",
             ),
-            Self::Restart => (
-                "≤ restart + 200 ms",
-                "MetalLB 5,300 ms; kube-vip 16,400 ms, two owners without end",
-            ),
-            Self::NodeDeath => ("≤ D + 300 ms = 4,300 ms", "MetalLB 6,100 ms; kube-vip 16,600 ms"),
-            Self::LinkDown => {
-                ("≤ 300 ms", "MetalLB 5,400 ms, two owners for up to 47 s; kube-vip never")
+            Self::Restart => {
+                ("≤ restart + 200 ms", "MetalLB 5,300 ms; kube-vip 16,400 ms, two owners without end")
             }
+            Self::NodeDeath => ("≤ D + 300 ms = 4,300 ms", "MetalLB 6,100 ms; kube-vip 16,600 ms"),
+            Self::LinkDown => ("≤ 300 ms", "MetalLB 5,400 ms, two owners for up to 47 s; kube-vip never"),
             Self::Freeze => (
                 "≤ D + 300 ms = 4,300 ms",
                 "MetalLB 6,100 ms, then 25 to 129 stale answers; kube-vip 16,600 ms, then two owners",
@@ -94,7 +91,7 @@ pub(super) async fn measure(
         watched.recover(kind).await?;
     }
     let Beside { target, peers } = if ours { kind.beside() } else { Beside { target: "", peers: "" } };
-    report.row([kind.what(), &Sample::new(gaps.gaps).millis(), target, peers])?;
+    report.row([kind.what(), &Sample::new(gaps.lengths).millis(), target, peers])?;
     if gaps.never > 0 {
         let what = format!("of those, nobody within {} s", LONG.as_secs());
         report.row([&what, &gaps.never.to_string(), "0", ""])?;
@@ -122,7 +119,11 @@ impl<'a> Watched<'a> {
         let wire = ground.lan.sniff()?;
         let asking = ground.lan.client().ask_every(ASKING, &[vip]);
         let watched = Self { vip, node, actor, wire, _asking: asking };
-        anyhow::ensure!(watched.answered(STEADY, |mac| mac == node.mac()).await, "{} fell silent", node.name());
+        anyhow::ensure!(
+            watched.answered(STEADY, |mac| mac == node.mac()).await,
+            "{} fell silent",
+            node.name()
+        );
         Ok(watched)
     }
 
@@ -200,7 +201,7 @@ impl<'a> Watched<'a> {
 /// The gaps of one kind of handover, and how many of them were not one host after another.
 #[derive(Default)]
 struct Gaps {
-    gaps: Vec<Duration>,
+    lengths: Vec<Duration>,
     overlaps: usize,
     /// Answers of the former holder after its heir had begun.
     stale: usize,
@@ -218,16 +219,17 @@ impl Gaps {
             return Ok(());
         }
         let rest: &[Tenure] = if kind == Kind::Restart {
-            self.gaps.push(longest_pause(&watched.answers()));
+            self.lengths.push(longest_pause(&watched.answers()));
             tenures.get(1..).unwrap_or_default()
         } else {
             let [old, new, rest @ ..] = tenures.as_slice() else {
                 anyhow::bail!("expected two hosts, one after the other, and saw {tenures:?}");
             };
-            self.gaps.push(new.first.checked_sub(old.last).context("frames out of order")?);
+            self.lengths.push(new.first.checked_sub(old.last).context("frames out of order")?);
             rest
         };
-        let stale: usize = rest.iter().filter(|tenure| tenure.mac == former).map(|tenure| tenure.answers).sum();
+        let stale: usize =
+            rest.iter().filter(|tenure| tenure.mac == former).map(|tenure| tenure.answers).sum();
         // After a restart a move is no overlap as long as nobody comes back.
         let changes = if kind == Kind::Restart { rest.len().saturating_sub(1) } else { rest.len() };
         self.overlaps += usize::from(changes > 0);

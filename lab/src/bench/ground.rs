@@ -98,11 +98,11 @@ impl<'a> Ground<'a> {
             .buffer_unordered(CREATORS)
             .try_for_each(async |()| Ok(()))
             .await?;
-        self.call(count).await
+        self.call(count)
     }
 
     /// Asks for the first `count` addresses until all are answered for, and tells who does.
-    pub(super) async fn call(&self, count: u16) -> anyhow::Result<Vec<(Ipv4Addr, Mac)>> {
+    pub(super) fn call(&self, count: u16) -> anyhow::Result<Vec<(Ipv4Addr, Mac)>> {
         tokio::task::block_in_place(|| roll_call(self.lan.client(), &self.vips(count), 3 * LONG))
     }
 

@@ -105,7 +105,8 @@ pub(super) async fn announcers(lab: &Lab, report: &mut Report) -> anyhow::Result
         let (target, peers) =
             if count == 1_000 { ("≤ 0.5%", "MetalLB 0.3%, kube-vip 7%") } else { ("", "") };
         report.row([&what, &format!("{cpu:.2}%"), target, peers])?;
-        let verbs: Vec<String> = idle.verbs.iter().map(|(verb, n)| format!("{verb} {:.2}", per_second(*n))).collect();
+        let verbs: Vec<String> =
+            idle.verbs.iter().map(|(verb, n)| format!("{verb} {:.2}", per_second(*n))).collect();
         let all = per_second(idle.verbs.values().sum());
         let figure = format!(
             "{all:.2} ({}); Leases written by the API server's metrics {:.2}",

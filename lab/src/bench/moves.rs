@@ -37,15 +37,14 @@ pub(super) async fn measure(lab: &Lab, report: &mut Report) -> anyhow::Result<()
         let (from, to) = (run % 2, 1 - run % 2);
         let moved = stop(&ground, from)?;
         anyhow::ensure!(ground.actors[to].process().is_running(), "the heir is gone");
-        let moves = Sample::new(moved.after.clone());
-        last.push(moved.after.into_iter().max().unwrap_or_default());
-        medians.push(moves.median());
+        last.push(moved.after.iter().max().copied().unwrap_or_default());
+        medians.push(Sample::new(moved.after).median());
         stale += moved.stale;
         exits.push(moved.exit);
         ground.actors[from].process().restart().await?;
         ground.actors[from].ready().await?;
         // Whoever has just started may not create claims yet, and does not need to.
-        ground.call(ADDRESSES).await?;
+        ground.call(ADDRESSES)?;
     }
     let what = format!("SIGTERM → the last of {ADDRESSES} addresses is spoken for by another node");
     let peers = "MetalLB 500 in 420 ms";
@@ -91,7 +90,8 @@ fn watch(
     old: Mac,
     begun: &AtomicBool,
 ) -> anyhow::Result<(Vec<Duration>, usize)> {
-    let mut seen: HashMap<Ipv4Addr, (bool, Option<Duration>)> = vips.iter().map(|vip| (*vip, (false, None))).collect();
+    let mut seen: HashMap<Ipv4Addr, (bool, Option<Duration>)> =
+        vips.iter().map(|vip| (*vip, (false, None))).collect();
     let (mut mark, mut answered, mut moved, mut stale) = (None, 0, 0, 0);
     let mut buffer = [0; 2048];
     let (start, mut asked, mut end) = (Instant::now(), 0_usize, None);

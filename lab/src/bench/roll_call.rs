@@ -31,7 +31,10 @@ pub(super) fn roll_call(
             return Ok(addresses.iter().filter_map(|a| Some((*a, *answered.get(a)?))).collect());
         }
         let (count, all) = (missing.len(), addresses.len());
-        anyhow::ensure!(Instant::now() < deadline, "nobody answered for {count} of {all} addresses: {missing:?}");
+        anyhow::ensure!(
+            Instant::now() < deadline,
+            "nobody answered for {count} of {all} addresses: {missing:?}"
+        );
         for burst in missing.chunks(BURST) {
             for address in burst {
                 client.send(&client.request(*address).bytes())?;

@@ -18,7 +18,8 @@ use crate::process::Process;
 pub(super) fn resident(process: &Process) -> anyhow::Result<(f64, f64)> {
     let status = std::fs::read_to_string(proc(process, "status")?)?;
     let field = |name: &str| -> anyhow::Result<f64> {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("no {name}"))?;
+        let line =
+            status.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("no {name}"))?;
         let kib: f64 = line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().context("kB")?;
         Ok(kib / 1024.0)
     };
@@ -95,7 +96,9 @@ impl Requests {
         file.read_to_end(&mut bytes)?;
         let user = format!("system:serviceaccount:{NAMESPACE}:{ANNOUNCER_ACCOUNT}");
         let mut counts = BTreeMap::new();
-        for event in String::from_utf8_lossy(&bytes).lines().filter_map(|l| serde_json::from_str::<Value>(l).ok()) {
+        for event in
+            String::from_utf8_lossy(&bytes).lines().filter_map(|l| serde_json::from_str::<Value>(l).ok())
+        {
             let stage = if event["verb"] == "watch" { "ResponseStarted" } else { "ResponseComplete" };
             if event["user"]["username"] == *user && event["stage"] == stage {
                 *counts.entry(event["verb"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
@@ -111,8 +114,11 @@ pub(super) async fn lease_writes(client: kube::Client) -> anyhow::Result<f64> {
     let of_leases = |line: &&str| {
         line.starts_with("apiserver_request_total{")
             && line.contains("resource=\"leases\"")
-            && ["PUT", "POST", "DELETE", "PATCH"].iter().any(|verb| line.contains(&format!("verb=\"{verb}\"")))
+            && ["PUT", "POST", "DELETE", "PATCH"]
+                .iter()
+                .any(|verb| line.contains(&format!("verb=\"{verb}\"")))
     };
-    let values = metrics.lines().filter(of_leases).filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
+    let values =
+        metrics.lines().filter(of_leases).filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
     Ok(values.sum())
 }

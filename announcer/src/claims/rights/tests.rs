@@ -141,7 +141,10 @@ fn a_probe_that_came_before_title_counts_for_it() {
     force.put(fresh(1, 3_600), at(110));
     assert_eq!(force.cover(vip(), at(129)), Cover::Probing);
     assert!(force.waits_end(at(130)));
-    assert_eq!(force.probes_due(at(130), |_| true), ProbesDue { send: vec![], quiet: vec![Heard::Quiet(vip())] });
+    assert_eq!(
+        force.probes_due(at(130), |_| true),
+        ProbesDue { send: vec![], quiet: vec![Heard::Quiet(vip())] }
+    );
     assert!(matches!(force.cover(vip(), at(130)), Cover::Fresh(_)));
 }
 

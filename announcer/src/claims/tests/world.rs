@@ -29,6 +29,7 @@ const BATCH: usize = 256;
 
 /// What a world is made of.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a circumstance of its own")]
 pub(super) struct Setup {
     pub(super) seed: u64,
     pub(super) nodes: usize,

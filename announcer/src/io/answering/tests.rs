@@ -465,7 +465,12 @@ fn taking(titled: bool) -> Rights {
         return Rights { sought: Arc::new([vip].into()), ..Rights::default() };
     }
     let deadline = Some(Deadline::after(clock::now(), LONG));
-    Rights { deadline, titles: Arc::new([vip].into()), probes: Arc::new([(vip, 1)].into()), ..Rights::default() }
+    Rights {
+        deadline,
+        titles: Arc::new([vip].into()),
+        probes: Arc::new([(vip, 1)].into()),
+        ..Rights::default()
+    }
 }
 
 /// RFC 5227 §2.1: the sender's address is zero, so nobody learns anything by it.
