@@ -6,8 +6,8 @@ exec 9>"$SHARED/lock"
 # No child may hold the lock when this is killed.
 hold() { ip addr "$1" "$ADDRESS/32" dev "$INTERFACE" 9>&- 2>/dev/null; }
 trap 'hold del; exit 0' TERM INT
-# Not `flock` without a limit: a signal would wait for it.
-until flock --exclusive --timeout 0.01 9; do :; done
+# With a limit: a signal waits for it.
+until flock --exclusive --timeout 0.5 9; do :; done
 hold add
 arping -q -c 1 -U -I "$INTERFACE" "$ADDRESS" 9>&- &
 while :; do
