@@ -13,7 +13,7 @@ use gateherald_tests::certificates::live_bundle;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const BARE: Options = Options { gateway_api: true, cilium_policies: true, chart: None };
+const BARE: Options = Options { gateway_api: true, cilium_policies: true, chart: None, fsync: false };
 const POLICIES: &str = "gateherald-policies";
 
 /// A chart that can be changed, and the Helm to install it with.
@@ -320,7 +320,7 @@ fn who_may_not_make_cluster_roles_is_told_so_and_nothing_is_left() -> anyhow::Re
 
 #[test]
 fn without_gateway_api_it_installs_says_so_and_services_can_be_made() -> anyhow::Result<()> {
-    let options = Options { gateway_api: false, cilium_policies: false, chart: None };
+    let options = Options { gateway_api: false, cilium_policies: false, chart: None, fsync: false };
     run_alone(&options, async |lab| {
         let notes = Helm::new(lab, false)?.upgrade(chart::NAMESPACE, &json!({}), &[]).await?;
         assert!(notes.contains("does not serve Gateway API"), "{notes}");

@@ -63,7 +63,7 @@ pub async fn run(args: Args, config: Config, filter: LogFilter) -> anyhow::Resul
 }
 
 /// Runs until a signal, or until a task fails.
-async fn announce(args: Args, config: Config, filter: LogFilter) -> anyhow::Result<()> {
+async fn announce(args: Arc<Args>, config: Config, filter: LogFilter) -> anyhow::Result<()> {
     packet::permitted()?;
     let signals = Signals::install().context("install signal handlers")?;
     let admin_port = admin::bind(args.admin_listen).await?;
@@ -108,7 +108,7 @@ async fn announce(args: Args, config: Config, filter: LogFilter) -> anyhow::Resu
         contests,
         questions: question_out,
     };
-    daemon.serve_debug(debug_port, sources, filter.clone());
+    daemon.serve_debug(debug_port, sources);
     daemon.serve_admin(admin_port, results.outlook, rights, filter);
     Ok(daemon.tasks.run(signals, daemon.shutdown, GRACE).await?)
 }
@@ -246,7 +246,8 @@ impl Daemon {
         self.tasks.spawn("claims", seat.take(leases, ready, shutdown));
     }
 
-    fn serve_debug(&mut self, port: TcpListener, sources: debug::Sources, filter: LogFilter) {
+    fn serve_debug(&mut self, port: TcpListener, sources: debug::Sources) {
+        let filter = sources.filter.clone();
         let shutdown = self.shutdown.clone();
         // The admin port may be the node's address alone, which `kubectl port-forward` does not reach.
         let pages = debug::router(sources).merge(admin::log_level_router(filter));

@@ -34,7 +34,7 @@ struct Claims {
     renew_period_milliseconds: u128,
     /// A renewal keeps the node fresh for so long: the lease duration less the margin.
     fresh_for_milliseconds: u128,
-    connect_timeout_milliseconds: u128,
+    hedge_after_milliseconds: u128,
     on_api_outage: &'static str,
     rebalance: &'static str,
 }
@@ -70,7 +70,7 @@ fn claims(config: &Config, args: &Args) -> Claims {
         lease_duration_seconds: config.duration_seconds,
         renew_period_milliseconds: config.renew_period.as_millis(),
         fresh_for_milliseconds: config.freshness().as_millis(),
-        connect_timeout_milliseconds: config.connect_timeout().as_millis(),
+        hedge_after_milliseconds: config.hedge_after().as_millis(),
         on_api_outage: match args.timing.on_api_outage {
             Outage::Hold => "hold",
             Outage::Fence => "fence",
