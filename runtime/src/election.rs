@@ -85,10 +85,15 @@ impl Metrics {
     /// Adds the metrics to a registry that is prefixed with the program's name.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        registry.register("leader", "Whether this replica leads", metrics.leader.clone());
-        let help = "How often this replica began or ceased to lead";
-        registry.register("leader_transitions", help, metrics.transitions.clone());
+        metrics.add_to(registry);
         metrics
+    }
+
+    /// The same for metrics that are in use already.
+    pub fn add_to(&self, registry: &mut Registry) {
+        registry.register("leader", "Whether this replica leads", self.leader.clone());
+        let help = "How often this replica began or ceased to lead";
+        registry.register("leader_transitions", help, self.transitions.clone());
     }
 }
 

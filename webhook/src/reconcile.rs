@@ -21,12 +21,13 @@ use tokio::time::Instant;
 pub use keys::{GatewayKey, ServiceKey};
 pub use order::{Done, Mode, Order, Pace};
 
+use gateherald_runtime::rate::Rate;
+
 use crate::io::gateways::Gateways;
 use held::{Flags, Held, Phase};
 use judgement::{Judgement, Need, concerns, judge, owner, remembered};
 use notice::{Kind, Notice};
 use persistence::Verdict;
-use rate::Rate;
 use scope::{Registration, Scope};
 
 mod held;
@@ -36,7 +37,6 @@ pub mod metrics;
 pub mod notice;
 mod order;
 pub mod persistence;
-pub mod rate;
 pub mod scope;
 
 /// So long must a Gateway be missing before that is told: Gateways and Services are seen by two watches, and a Service

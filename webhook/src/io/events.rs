@@ -3,17 +3,12 @@
 
 use gateherald_runtime::{
     election::Leadership,
-    kubernetes::{Problem, Troubles, explain},
+    events::{Occurrence, Publisher, RESOURCE},
+    kubernetes::Troubles,
 };
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::{
-    Client,
-    runtime::events::{Event, EventType, Recorder, Reporter},
-};
-use tokio::{
-    sync::mpsc,
-    time::{Duration, timeout},
-};
+use kube::Client;
+use tokio::{sync::mpsc, time::Duration};
 
 use crate::reconcile::{
     metrics::{Metrics, Part},
@@ -26,7 +21,7 @@ pub const CONTROLLER: &str = "gateherald.io/webhook";
 const ACTION: &str = "Reconcile";
 /// Notices that may wait; more are dropped and counted: patches are worth more than telling about them.
 const QUEUE: usize = 4096;
-/// One Event may take so long; less where a leader's rights are shorter.
+/// One request may take so long; less where a leader's rights are shorter.
 const ATTEMPT: Duration = Duration::from_secs(3);
 
 /// Where notices are handed in; never waits.
@@ -38,7 +33,7 @@ pub struct Teller {
 
 /// Writes them.
 pub struct Writer {
-    recorder: Recorder,
+    publisher: Publisher,
     notices: mpsc::Receiver<Notice>,
     leadership: Leadership,
     metrics: Metrics,
@@ -47,9 +42,8 @@ pub struct Writer {
 /// A pair of both. `instance` is the replica's name.
 pub fn channel(client: Client, instance: &str, leadership: Leadership, metrics: Metrics) -> (Teller, Writer) {
     let (sender, notices) = mpsc::channel(QUEUE);
-    let reporter = Reporter { controller: CONTROLLER.into(), instance: Some(instance.to_owned()) };
-    let recorder = Recorder::new(client, reporter);
-    let writer = Writer { recorder, notices, leadership, metrics: metrics.clone() };
+    let publisher = Publisher::new(client, CONTROLLER, instance);
+    let writer = Writer { publisher, notices, leadership, metrics: metrics.clone() };
     (Teller { notices: sender, metrics }, writer)
 }
 
@@ -69,38 +63,37 @@ impl Writer {
         let limit = ATTEMPT.min(self.leadership.limit());
         while let Some(notice) = self.notices.recv().await {
             let Some(_permit) = self.leadership.act() else { return };
-            let event = Event {
-                type_: if notice.kind.is_warning() { EventType::Warning } else { EventType::Normal },
-                reason: notice.kind.reason().into(),
-                note: Some(notice.message),
-                action: ACTION.into(),
-                secondary: None,
-            };
-            let service = ObjectReference {
-                api_version: Some("v1".into()),
-                kind: Some("Service".into()),
-                namespace: Some(notice.service.namespace),
-                name: Some(notice.service.name),
-                uid: Some(notice.uid),
-                ..ObjectReference::default()
-            };
-            let published = timeout(limit, self.recorder.publish(&event, &service)).await;
-            let silent = format!("API server silent, cannot create events: nothing came for {limit:?}");
-            let result = published.map_or(Err((Problem::Unreachable, silent)), |result| {
-                result
-                    .map_err(|error| (Problem::of(&error), explain("create", "events.events.k8s.io", &error)))
-            });
+            let result = self.publisher.publish(&occurrence(notice), limit).await;
             match result {
-                Ok(()) => {
+                Ok(_) => {
                     troubles.over();
                     self.metrics.event_written();
                 }
-                Err((problem, reason)) => {
+                Err(error) => {
                     // It is not repeated: the next transition will be told, and the metrics tell of this one.
-                    troubles.note(Some(problem), &reason);
+                    troubles.note(Some(error.problem()), &error.explain("create", RESOURCE));
                     self.metrics.failed(Part::Event);
                 }
             }
         }
+    }
+}
+
+/// What has happened is told once, by the leader in whose time it did.
+fn occurrence(notice: Notice) -> Occurrence {
+    Occurrence {
+        regarding: ObjectReference {
+            api_version: Some("v1".into()),
+            kind: Some("Service".into()),
+            namespace: Some(notice.service.namespace),
+            name: Some(notice.service.name),
+            uid: Some(notice.uid),
+            ..ObjectReference::default()
+        },
+        warning: notice.kind.is_warning(),
+        reason: notice.kind.reason(),
+        action: ACTION,
+        note: notice.message,
+        news: true,
     }
 }

@@ -20,6 +20,11 @@ impl Rate {
         Self { interval: Duration::from_secs(1) / per_second.max(1), burst: burst.max(1), empty: None }
     }
 
+    /// So many per minute (at least one), of which `burst` may come at once.
+    pub fn per_minute(count: u32, burst: u32) -> Self {
+        Self { interval: Duration::from_mins(1) / count.max(1), burst: burst.max(1), empty: None }
+    }
+
     /// When the next one may come; not later than `now`: at once.
     pub fn next(&self, now: Instant) -> Instant {
         let room = self.interval * (self.burst - 1);
