@@ -24,7 +24,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 endif
 
-.PHONY: help setup build controlplane test model fuzz demo bench failover lint lint-workflows chart plugin publish fmt fmt-check deny advisories clean
+.PHONY: help setup build controlplane crd test model fuzz demo bench failover lint lint-workflows chart plugin publish fmt fmt-check deny advisories clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,10 @@ build: setup ## Build all programs
 controlplane: build ## Build the lab's control plane (etcd, Kubernetes, Helm) into the cache, once
 	@env -u CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER -u CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER \
 	  $(CARGO) run --quiet --package gateherald-lab -- build
+
+crd: ## Write the chart's CustomResourceDefinition anew from model/src/crd.rs
+	@$(CARGO) run --quiet --package gateherald-model --example crd > target/crd.yaml
+	@mv target/crd.yaml charts/gateherald/files/l2announcementpolicies.yaml
 
 test: needs-root controlplane ## Run every test: tables, properties, a real API server, real frames
 	$(CARGO) test --workspace

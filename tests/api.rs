@@ -11,6 +11,7 @@ mod api_failure_table;
 mod api_lab;
 mod api_metrics;
 mod api_operations;
+mod api_policies;
 mod api_reconcile;
 mod api_reconcile_leader;
 mod api_rules;

@@ -7,7 +7,7 @@ use kube::CustomResourceExt;
 
 fn main() -> Result<(), serde_yaml_ng::Error> {
     println!("# SPDX-License-Identifier: Apache-2.0");
-    println!("# Written by `cargo run -p gateherald-model --example crd`; change model/src/crd.rs instead.");
+    println!("# Written by `make crd`; change model/src/crd.rs instead.");
     print!("{}", serde_yaml_ng::to_string(&L2AnnouncementPolicy::crd())?);
     Ok(())
 }

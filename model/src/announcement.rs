@@ -152,11 +152,15 @@ impl<'a> Run<'a> {
         };
         for (id, validity, policy) in inputs.policies.iter() {
             if let Validity::Invalid(error) = validity {
-                run.refuse(None, None, Some(id), Why::PolicyInvalid(error.reason(), validity.message()));
+                let message = inputs.policies.message(id).unwrap_or_default();
+                run.refuse(None, None, Some(id), Why::PolicyInvalid(error.reason(), message));
             }
             if let Some(policy) = policy {
                 run.activate(id, policy);
             }
+        }
+        for (id, why) in inputs.policies.aside() {
+            run.refuse(None, None, Some(id), Why::LeftToCilium(why.to_owned()));
         }
         run
     }
@@ -165,7 +169,8 @@ impl<'a> Run<'a> {
         if policy.selects_nothing() {
             self.refuse(None, None, Some(id), Why::SelectsNothing);
         }
-        let candidates = match node_may_announce(self.inputs, policy) {
+        let node = self.inputs.node.ok_or(Why::NodeUnknown);
+        let candidates = match node.and_then(|node| node_may_announce(self.inputs.rules, node, policy)) {
             Ok(()) => Some(policy.interfaces.candidates(self.inputs.links)),
             Err(why) => {
                 self.refuse(None, None, Some(id), why);
@@ -326,27 +331,26 @@ impl<'a> Run<'a> {
     }
 }
 
-fn node_may_announce(inputs: &Inputs<'_>, policy: &Policy) -> Result<(), Why> {
-    let node = inputs.node.ok_or(Why::NodeUnknown)?;
+pub(crate) fn node_may_announce(rules: &Rules, node: &NodeView, policy: &Policy) -> Result<(), Why> {
     if node.network_unavailable {
         return Err(Why::NodeNetworkUnavailable);
     }
     if node.opted_out() {
         return Err(Why::NodeOptedOut);
     }
-    if inputs.rules.honor_exclude_label && node.excluded() {
+    if rules.honor_exclude_label && node.excluded() {
         return Err(Why::NodeExcluded);
     }
     if policy.nodes.matches(&node.labels) { Ok(()) } else { Err(Why::NodeNotSelected) }
 }
 
-fn is_ours(class: &str, kind: PolicyKind, rules: &Rules) -> bool {
+pub(crate) fn is_ours(class: &str, kind: PolicyKind, rules: &Rules) -> bool {
     class == CILIUM_CLASS
         || (kind == PolicyKind::Gateherald && class == GATEHERALD_CLASS)
         || rules.load_balancer_classes.contains(class)
 }
 
-fn policy_announces(
+pub(crate) fn policy_announces(
     kind: PolicyKind,
     policy: &Policy,
     rules: &Rules,

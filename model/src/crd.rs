@@ -38,12 +38,20 @@ pub const VALID: &str = "Valid";
     printcolumn(
         name = "Reason",
         type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Valid\")].reason",
-        priority = 1
+        json_path = ".status.conditions[?(@.type==\"Valid\")].reason"
     ),
-    printcolumn(name = "Services", type_ = "integer", json_path = ".status.services"),
-    printcolumn(name = "Addresses", type_ = "integer", json_path = ".status.addresses"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Services", type_ = "integer", json_path = ".status.selectedServices"),
+    printcolumn(name = "Addresses", type_ = "integer", json_path = ".status.selectedAddresses"),
+    printcolumn(name = "Announced", type_ = "integer", json_path = ".status.announcedAddresses"),
+    printcolumn(name = "Nodes", type_ = "integer", json_path = ".status.eligibleNodes"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "In-Force", type_ = "integer", json_path = ".status.inForceGeneration", priority = 1),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Valid\")].message",
+        priority = 1
+    )
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new(
@@ -60,8 +68,7 @@ pub struct L2AnnouncementPolicySpec {
     /// Regular expressions over interface names, not anchored, any of which selects; absent or empty: the
     /// interfaces with the address's subnet, else the default route's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(min = 1, max = 253)))]
-    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    #[schemars(schema_with = "expressions")]
     pub interfaces: Vec<String>,
     /// Announce the Services' `spec.externalIPs`; needs `addresses`.
     #[serde(default, rename = "externalIPs", skip_serializing_if = "is_false")]
@@ -75,20 +82,32 @@ pub struct L2AnnouncementPolicySpec {
     pub addresses: Vec<String>,
 }
 
-/// What became of a policy.
+/// What became of a policy. The counts are of the generation in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct L2AnnouncementPolicyStatus {
+    /// The generation of the policy that was judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The generation whose spec is in force: the last good one; absent while there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_force_generation: Option<i64>,
+    /// How many Services it selects.
+    #[serde(default)]
+    pub selected_services: i32,
+    /// How many addresses of theirs are to be announced.
+    #[serde(default)]
+    pub selected_addresses: i32,
+    /// How many of these a node has taken.
+    #[serde(default)]
+    pub announced_addresses: i32,
+    /// How many Nodes it selects that may announce; whether an interface there matches is known to them alone.
+    #[serde(default)]
+    pub eligible_nodes: i32,
     /// One condition, of type Valid.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<PolicyCondition>,
-    /// How many Services the policy selects.
-    #[serde(default)]
-    pub services: i32,
-    /// How many addresses of theirs it announces.
-    #[serde(default)]
-    pub addresses: i32,
 }
 
 /// A condition as in `meta/v1`.
@@ -181,6 +200,25 @@ impl Resource for CiliumL2AnnouncementPolicy {
     fn meta_mut(&mut self) -> &mut ObjectMeta {
         &mut self.metadata
     }
+}
+
+/// What RE2 does not take is refused at once: the rule is true for every expression that compiles, and an error for others. What
+/// RE2 takes and this program does not is left to the condition.
+fn expressions(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "items": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 253,
+            "x-kubernetes-validations": [{
+                "rule": "'eth0'.matches(self) || !'eth0'.matches(self)",
+                "message": "must be a regular expression",
+            }],
+        },
+        "maxItems": 64,
+        "x-kubernetes-list-type": "atomic",
+    })
 }
 
 /// The API server checks the format; no CIDR is longer than an IPv6 one, 43 characters.

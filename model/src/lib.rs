@@ -30,6 +30,8 @@ pub mod memory;
 pub mod metadata;
 /// A Node, reduced to what announcing needs.
 pub mod node;
+/// What policies select in the whole cluster.
+pub mod overview;
 /// Which Gateway owns a Service.
 pub mod owner;
 /// A decision as JSON Patch.

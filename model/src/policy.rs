@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use thiserror::Error;
 
 use crate::{
-    crd::L2AnnouncementPolicySpec,
+    crd::{L2AnnouncementPolicySpec, L2AnnouncementPolicyStatus},
     interfaces::{BadPattern, InterfaceRule},
     selector::{Selector, SelectorError},
 };
@@ -93,8 +93,11 @@ pub enum InvalidPolicy {
         source: ipnet::AddrParseError,
     },
     /// `externalIPs` without `addresses`: anyone who may write a Service can set its external IPs.
-    #[error("externalIPs needs addresses")]
+    #[error("externalIPs needs addresses: name the networks whose addresses may be announced")]
     AddressesRequired,
+    /// The object is not what its kind looks like, so its `CustomResourceDefinition` is not the one that this was built with.
+    #[error("the object cannot be decoded: {0}; is its CustomResourceDefinition the one of this release?")]
+    Undecodable(String),
 }
 
 impl InvalidPolicy {
@@ -106,6 +109,7 @@ impl InvalidPolicy {
             Self::BadInterfaceRegex(_) => "BadInterfaceRegex",
             Self::BadAddresses { .. } => "BadAddresses",
             Self::AddressesRequired => "AddressesRequired",
+            Self::Undecodable(_) => "Undecodable",
         }
     }
 }
@@ -168,7 +172,8 @@ impl Validity {
         match self {
             Self::Valid => "the policy is in force".to_owned(),
             Self::SelectsNothing => {
-                "neither externalIPs nor loadBalancerIPs is true: no address is announced".to_owned()
+                "neither externalIPs nor loadBalancerIPs is true, so no address is announced: set one"
+                    .to_owned()
             }
             Self::Invalid(error) => chain(error),
         }
@@ -180,29 +185,84 @@ impl Validity {
     }
 }
 
+/// One version of a policy's object, as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyVersion {
+    /// `metadata.uid`: a policy that was deleted and made again is another one.
+    pub uid: String,
+    /// `metadata.generation`, which counts the versions of the spec.
+    pub generation: i64,
+    /// The spec, or why it cannot be decoded.
+    pub spec: Result<L2AnnouncementPolicySpec, String>,
+    /// The status that stands in the object; Cilium's kind has none that matters here.
+    pub status: Option<L2AnnouncementPolicyStatus>,
+}
+
+impl From<&L2AnnouncementPolicySpec> for PolicyVersion {
+    /// A version of an object that nobody numbers.
+    fn from(spec: &L2AnnouncementPolicySpec) -> Self {
+        Self { uid: String::new(), generation: 0, spec: Ok(spec.clone()), status: None }
+    }
+}
+
 /// All policies of both kinds: each with the version in force and the newest version's verdict.
 #[derive(Debug, Default)]
 pub struct Policies {
     entries: BTreeMap<PolicyId, Entry>,
+    /// A kind that is not honoured, and why.
+    aside: Option<(PolicyKind, String)>,
 }
 
 #[derive(Debug)]
 struct Entry {
-    in_force: Option<Policy>,
+    uid: String,
+    generation: i64,
+    in_force: Option<InForce>,
     validity: Validity,
+    status: Option<L2AnnouncementPolicyStatus>,
+}
+
+#[derive(Debug)]
+struct InForce {
+    policy: Policy,
+    generation: i64,
+}
+
+/// What became of a policy, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Which object.
+    pub uid: String,
+    /// The generation that was judged: the newest one.
+    pub generation: i64,
+    /// The generation whose selectors are in force; none when no good one was ever seen.
+    pub in_force: Option<i64>,
+    /// What the condition `Valid` says.
+    pub valid: bool,
+    /// Its reason.
+    pub reason: &'static str,
+    /// Its message: the field, what is wrong with it, and what is in force meanwhile.
+    pub message: String,
+    /// The status that stands in the object.
+    pub status: Option<L2AnnouncementPolicyStatus>,
 }
 
 impl Policies {
-    /// Takes a new version; a bad one leaves the last good one in force.
-    pub fn apply(&mut self, id: PolicyId, spec: &L2AnnouncementPolicySpec) -> &Validity {
-        let last = self.entries.remove(&id).and_then(|entry| entry.in_force);
-        let entry = match Policy::compile(id.kind, spec) {
-            Ok(policy) if policy.selects_nothing() => {
-                Entry { in_force: Some(policy), validity: Validity::SelectsNothing }
+    /// Takes a new version; a bad one leaves the object's last good one in force.
+    pub fn apply(&mut self, id: PolicyId, version: impl Into<PolicyVersion>) -> &Validity {
+        let PolicyVersion { uid, generation, spec, status } = version.into();
+        let last = self.entries.remove(&id).filter(|entry| entry.uid == uid).and_then(|entry| entry.in_force);
+        let compiled =
+            spec.map_err(InvalidPolicy::Undecodable).and_then(|spec| Policy::compile(id.kind, &spec));
+        let (in_force, validity) = match compiled {
+            Ok(policy) => {
+                let validity =
+                    if policy.selects_nothing() { Validity::SelectsNothing } else { Validity::Valid };
+                (Some(InForce { policy, generation }), validity)
             }
-            Ok(policy) => Entry { in_force: Some(policy), validity: Validity::Valid },
-            Err(error) => Entry { in_force: last, validity: Validity::Invalid(error) },
+            Err(error) => (last, Validity::Invalid(error)),
         };
+        let entry = Entry { uid, generation, in_force, validity, status };
         &self.entries.entry(id).or_insert(entry).validity
     }
 
@@ -216,14 +276,72 @@ impl Policies {
         self.entries.retain(|id, _| keep(id));
     }
 
+    /// Leaves the policies of this kind alone for this reason, until it is called without one. They are kept up to date
+    /// meanwhile.
+    pub fn set_aside(&mut self, kind: PolicyKind, why: Option<String>) {
+        self.aside = why.map(|why| (kind, why));
+    }
+
+    /// The policies that are left alone, and why.
+    pub fn aside(&self) -> impl Iterator<Item = (&PolicyId, &str)> {
+        let aside = self.aside.as_ref();
+        let of_kind = move |id: &PolicyId| aside.filter(|(kind, _)| *kind == id.kind);
+        self.entries.keys().filter_map(move |id| Some((id, of_kind(id)?.1.as_str())))
+    }
+
+    /// Whether there is a policy of this kind, honoured or not.
+    pub fn has(&self, kind: PolicyKind) -> bool {
+        self.entries.keys().any(|id| id.kind == kind)
+    }
+
     /// The newest version's verdict.
     pub fn validity(&self, id: &PolicyId) -> Option<&Validity> {
         self.entries.get(id).map(|entry| &entry.validity)
     }
 
-    /// Every policy with its verdict and the version in force, in the order of their ids.
+    /// Every policy that is honoured, with its verdict and the version in force, in the order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = (&PolicyId, &Validity, Option<&Policy>)> {
-        self.entries.iter().map(|(id, entry)| (id, &entry.validity, entry.in_force.as_ref()))
+        self.honoured().map(|(id, entry)| (id, &entry.validity, entry.in_force.as_ref().map(|f| &f.policy)))
+    }
+
+    /// The same for people.
+    pub fn verdicts(&self) -> BTreeMap<PolicyId, Verdict> {
+        self.honoured().map(|(id, entry)| (id.clone(), entry.verdict())).collect()
+    }
+
+    /// What is wrong with a policy, if anything is, and what is in force meanwhile.
+    pub fn message(&self, id: &PolicyId) -> Option<String> {
+        self.entries.get(id).map(Entry::message)
+    }
+
+    fn honoured(&self) -> impl Iterator<Item = (&PolicyId, &Entry)> {
+        let aside = self.aside.as_ref().map(|(kind, _)| *kind);
+        self.entries.iter().filter(move |(id, _)| aside != Some(id.kind))
+    }
+}
+
+impl Entry {
+    fn verdict(&self) -> Verdict {
+        Verdict {
+            uid: self.uid.clone(),
+            generation: self.generation,
+            in_force: self.in_force.as_ref().map(|in_force| in_force.generation),
+            valid: self.validity.is_valid(),
+            reason: self.validity.reason(),
+            message: self.message(),
+            status: self.status.clone(),
+        }
+    }
+
+    fn message(&self) -> String {
+        let said = self.validity.message();
+        match (&self.validity, &self.in_force) {
+            (Validity::Invalid(_), Some(last)) => {
+                format!("{said}; generation {} stays in force", last.generation)
+            }
+            (Validity::Invalid(_), None) => format!("{said}; no generation is in force"),
+            _ => said,
+        }
     }
 }
 

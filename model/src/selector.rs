@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -20,27 +20,45 @@ pub const NAME_LABEL: &str = "io.kubernetes.service.name";
 pub struct LabelSelector {
     /// Labels that must be present with exactly these values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "label_values")]
     pub match_labels: BTreeMap<String, String>,
     /// Requirements with operators; all of them must hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "atomic"))]
     pub match_expressions: Vec<LabelRequirement>,
 }
 
 /// One requirement on a label.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "self.operator in ['In', 'NotIn'] ? has(self.values) && self.values.size() > 0 \
+             : !has(self.values) || self.values.size() == 0",
+    "message": "In and NotIn need values, Exists and DoesNotExist take none",
+}]))]
 pub struct LabelRequirement {
     /// The label's key.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1, max = 317))]
     pub key: String,
     /// One of `In`, `NotIn`, `Exists` and `DoesNotExist`.
     #[schemars(extend("enum" = ["In", "NotIn", "Exists", "DoesNotExist"]))]
     pub operator: String,
     /// The values of `In` and `NotIn`; empty for the others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), inner(length(max = 63), regex(pattern = LABEL_VALUE)))]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub values: Vec<String>,
+}
+
+/// What Kubernetes takes as a label's value (RFC 1123 with `_` and `.`); keys are judged when the policy is read.
+const LABEL_VALUE: &str = "^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$";
+
+fn label_values(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "additionalProperties": { "type": "string", "maxLength": 63, "pattern": LABEL_VALUE },
+        "maxProperties": 64,
+    })
 }
 
 /// Why a selector cannot be evaluated.

@@ -10,6 +10,8 @@ use crate::{address::NotVirtual, interfaces::NoLink, service::ServiceKey};
 pub enum Why {
     /// The policy's newest version is bad: reason and message of its condition.
     PolicyInvalid(&'static str, String),
+    /// Policies of Cilium's kind are left alone, for this reason.
+    LeftToCilium(String),
     /// The policy announces neither external nor LoadBalancer addresses.
     SelectsNothing,
     /// The own Node has not been seen.
@@ -62,12 +64,14 @@ pub enum Why {
 
 impl Why {
     /// Every name.
-    pub const NAMES: [&'static str; 29] = [
+    pub const NAMES: [&'static str; 31] = [
         "BadNodeSelector",
         "BadServiceSelector",
         "BadInterfaceRegex",
         "BadAddresses",
         "AddressesRequired",
+        "Undecodable",
+        "LeftToCilium",
         "SelectsNothing",
         "NodeUnknown",
         "NodeNotSelected",
@@ -98,6 +102,7 @@ impl Why {
     pub fn name(&self) -> &'static str {
         match self {
             Self::PolicyInvalid(reason, _) => reason,
+            Self::LeftToCilium(_) => "LeftToCilium",
             Self::SelectsNothing => "SelectsNothing",
             Self::NodeUnknown => "NodeUnknown",
             Self::NodeNotSelected => "NodeNotSelected",
@@ -130,7 +135,9 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;
         match self {
-            Self::PolicyInvalid(_, text) | Self::EndpointsUnknown(text) => write!(f, ": {text}"),
+            Self::PolicyInvalid(_, text) | Self::LeftToCilium(text) | Self::EndpointsUnknown(text) => {
+                write!(f, ": {text}")
+            }
             Self::SharedElsewhere(service) => write!(f, ": it is announced where {service} has endpoints"),
             Self::OtherLoadBalancerClass(text) | Self::HostnameOnly(text) | Self::BadAddress(text) => {
                 write!(f, ": {text:?}")

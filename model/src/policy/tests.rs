@@ -83,3 +83,60 @@ fn policies_are_forgotten() {
     let same_name = PolicyId::new(PolicyKind::Cilium, "c");
     assert!(policies.validity(&same_name).is_none(), "the kinds are told apart");
 }
+
+fn version(uid: &str, generation: i64, spec: Value) -> PolicyVersion {
+    let spec = serde_json::from_value(spec).map_err(|e| e.to_string());
+    PolicyVersion { uid: uid.into(), generation, spec, status: None }
+}
+
+#[test]
+fn people_are_told_which_generation_is_in_force() {
+    let mut policies = Policies::default();
+    let good = json!({"loadBalancerIPs": true});
+    let bad = json!({"loadBalancerIPs": true, "interfaces": ["("]});
+    let verdict = |policies: &Policies| {
+        let verdict = policies.verdicts().remove(&id("p")).unwrap();
+        let said = verdict.message.rsplit("; ").next().unwrap().to_owned();
+        (verdict.generation, verdict.in_force, verdict.valid, said)
+    };
+    policies.apply(id("p"), version("u1", 1, bad.clone()));
+    assert_eq!(verdict(&policies), (1, None, false, "no generation is in force".to_owned()));
+    policies.apply(id("p"), version("u1", 2, good));
+    assert_eq!(verdict(&policies), (2, Some(2), true, "the policy is in force".to_owned()));
+    for generation in [3, 4] {
+        policies.apply(id("p"), version("u1", generation, bad.clone()));
+        let said = "generation 2 stays in force".to_owned();
+        assert_eq!(verdict(&policies), (generation, Some(2), false, said));
+    }
+    // An object that was made again has no last good version, however alike their names are.
+    policies.apply(id("p"), version("u2", 1, bad));
+    assert_eq!(verdict(&policies), (1, None, false, "no generation is in force".to_owned()));
+}
+
+#[test]
+fn an_object_that_cannot_be_decoded_leaves_the_last_good_version_in_force() {
+    let mut policies = Policies::default();
+    policies.apply(id("p"), version("u1", 1, json!({"loadBalancerIPs": true})));
+    let validity = policies.apply(id("p"), version("u1", 2, json!({"loadBalancerIPs": "yes"})));
+    assert_eq!(validity.reason(), "Undecodable");
+    assert!(validity.message().contains("CustomResourceDefinition"), "{}", validity.message());
+    assert_eq!(policies.verdicts()[&id("p")].in_force, Some(1));
+}
+
+#[test]
+fn a_kind_that_is_set_aside_is_kept_up_to_date_and_comes_back_as_it_is_then() {
+    let mut policies = Policies::default();
+    let cilium = PolicyId::new(PolicyKind::Cilium, "c");
+    policies.apply(cilium.clone(), version("u", 1, json!({"loadBalancerIPs": true})));
+    policies.apply(id("ours"), version("u", 1, json!({"loadBalancerIPs": true})));
+    policies.set_aside(PolicyKind::Cilium, Some("it announces itself".to_owned()));
+    assert_eq!(policies.iter().map(|(id, ..)| id.kind).collect::<Vec<_>>(), [PolicyKind::Gateherald]);
+    assert_eq!(policies.verdicts().len(), 1);
+    assert_eq!(policies.aside().collect::<Vec<_>>(), [(&cilium, "it announces itself")]);
+    assert!(policies.has(PolicyKind::Cilium));
+    policies.apply(cilium.clone(), version("u", 2, json!({"interfaces": ["("]})));
+    policies.set_aside(PolicyKind::Cilium, None);
+    assert_eq!(policies.aside().count(), 0);
+    let verdict = &policies.verdicts()[&cilium];
+    assert_eq!((verdict.generation, verdict.in_force, verdict.reason), (2, Some(1), "BadInterfaceRegex"));
+}

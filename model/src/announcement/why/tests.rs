@@ -8,6 +8,7 @@ fn one_of_each() -> Vec<Why> {
     let none = || NoLink::NoneMatches(Arc::default());
     let all = vec![
         Why::PolicyInvalid("BadNodeSelector", String::new()),
+        Why::LeftToCilium(String::new()),
         Why::SelectsNothing,
         Why::NodeUnknown,
         Why::NodeNotSelected,
@@ -36,6 +37,7 @@ fn one_of_each() -> Vec<Why> {
     for why in &all {
         match why {
             Why::PolicyInvalid(..)
+            | Why::LeftToCilium(..)
             | Why::SelectsNothing
             | Why::NodeUnknown
             | Why::NodeNotSelected
@@ -69,7 +71,7 @@ fn one_of_each() -> Vec<Why> {
 fn every_name_is_listed_once() {
     let names: BTreeSet<&str> = Why::NAMES.into_iter().collect();
     assert_eq!(names.len(), Why::NAMES.len());
-    let invalid = ["BadServiceSelector", "BadInterfaceRegex", "BadAddresses", "AddressesRequired"];
+    let invalid = ["BadServiceSelector", "BadInterfaceRegex", "BadAddresses", "AddressesRequired", "Undecodable"];
     let found: BTreeSet<&str> = one_of_each().iter().map(Why::name).chain(invalid).collect();
     assert_eq!(found, names);
 }
