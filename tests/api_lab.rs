@@ -74,6 +74,30 @@ fn the_chart_grants_what_the_programs_do_and_nothing_near_it() -> anyhow::Result
             ("gateherald-announcer", format!("update leases.coordination.k8s.io {system}"), true),
             ("gateherald-announcer", format!("get leases.coordination.k8s.io {system}"), false),
             ("gateherald-announcer", "update leases.coordination.k8s.io -n kube-system".to_owned(), false),
+            (
+                "gateherald-announcer",
+                format!("get leases.coordination.k8s.io/gateherald-announcer-leader {system}"),
+                true,
+            ),
+            (
+                "gateherald-announcer",
+                "patch l2announcementpolicies.gateherald.io --subresource=status".to_owned(),
+                true,
+            ),
+            (
+                "gateherald-announcer",
+                "update l2announcementpolicies.gateherald.io --subresource=status".to_owned(),
+                false,
+            ),
+            ("gateherald-announcer", "patch l2announcementpolicies.gateherald.io".to_owned(), false),
+            (
+                "gateherald-announcer",
+                "patch ciliuml2announcementpolicies.cilium.io --subresource=status".to_owned(),
+                false,
+            ),
+            ("gateherald-announcer", "create events.events.k8s.io -A".to_owned(), true),
+            ("gateherald-announcer", "patch events.events.k8s.io -A".to_owned(), true),
+            ("gateherald-announcer", "list events.events.k8s.io -A".to_owned(), false),
             ("gateherald-announcer", "patch nodes".to_owned(), false),
             ("gateherald-announcer", "get secrets -A".to_owned(), false),
         ];

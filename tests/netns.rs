@@ -14,6 +14,7 @@ mod netns_moves;
 mod netns_ndp;
 mod netns_outage;
 mod netns_ownership;
+mod netns_policies;
 mod netns_privilege;
 mod netns_selection;
 mod netns_sharing;

@@ -117,6 +117,14 @@ fn policies_of_cilium_are_left_alone_while_cilium_announces_itself() -> anyhow::
         site.service("web", &[vip]).await?;
         site.announcers[0].process().log_line(LONG, |line| line.contains("Cilium announces itself")).await?;
         assert_eq!(site.announcers[0].vips().await?["ciliumPolicies"]["stance"], "ConfiguredInCilium");
+        let entry = site.refused(0, None, "LeftToCilium").await?;
+        assert!(entry["detail"].to_string().contains("enable-l2-announcements"), "{entry}");
+        assert_eq!(site.metric(0, "not_announced", "LeftToCilium").await?, 1.0);
+        assert_eq!(site.metric(0, "cilium_policies_honoured", "").await?, 0.0);
+        let log = site.announcers[0].process().log();
+        let told =
+            log.lines().filter(|line| line.contains("stance=") && line.contains("Cilium announces itself"));
+        assert_eq!(told.count(), 1, "once per change: {log}");
         site.silent(vip, QUIET).await?;
         assert_eq!(site.claim_holder(vip).await?, None);
         Ok(())

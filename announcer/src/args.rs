@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use gateherald_runtime::{kubernetes::KubeArgs, logging::LogArgs};
+use gateherald_runtime::{election::ElectionArgs, kubernetes::KubeArgs, logging::LogArgs};
 use ipnet::IpNet;
 
 use crate::claims::{Config, OnOutage, Rebalance};
@@ -44,6 +44,10 @@ pub struct Args {
     /// What is announced.
     #[command(flatten)]
     pub announcing: Announcing,
+
+    /// Which announcer tells of the whole cluster.
+    #[command(flatten)]
+    pub election: ElectionArgs,
 
     /// The API server.
     #[command(flatten)]

@@ -12,7 +12,7 @@ use std::{
 
 use futures::{FutureExt, StreamExt, stream::BoxStream};
 use gateherald_model::leases::Key;
-use gateherald_runtime::{kubernetes::Trouble, readiness, shutdown::Shutdown};
+use gateherald_runtime::{events::Teller, kubernetes::Trouble, readiness, shutdown::Shutdown};
 use gateherald_wire::MacAddr;
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -83,6 +83,8 @@ pub struct Claiming {
     pub rights: watch::Sender<Rights>,
     /// Questions about the state.
     pub questions: mpsc::Receiver<Question>,
+    /// Where changes are told to people.
+    pub teller: Teller<Notice>,
     /// Counters.
     pub metrics: Metrics,
     /// The part of readiness that this task answers for.
@@ -252,6 +254,9 @@ impl Task {
         let rights = self.it.rights.borrow().clone();
         for notice in told {
             notices::tell(notice, &self.it.metrics);
+            if matches!(notice, Notice::Took { .. } | Notice::Lost { .. } | Notice::Released { .. }) {
+                self.it.teller.tell(notice.clone());
+            }
             if let Notice::Lapsed { session, reason, .. } = notice {
                 let held = |address: &IpAddr| rights.held.contains_key(address);
                 for address in before {

@@ -14,12 +14,12 @@ use std::{
 use gateherald_model::{
     address::Taken,
     announcement::{Desired, Evaluation, Inputs, NotAnnounced, Rules, Why, evaluate},
-    crd::L2AnnouncementPolicySpec,
     endpoints::{Endpoints, SliceKey, SliceView},
     interfaces::Link,
     leases::LinkNote,
     node::NodeView,
-    policy::{Policies, PolicyId, PolicyKind},
+    overview::Overview,
+    policy::{Policies, PolicyId, PolicyKind, PolicyVersion, Verdict},
     service::{ANNOUNCE, AddressEntry, ServiceKey, ServiceView},
 };
 
@@ -57,7 +57,7 @@ pub enum Change<K, T> {
 #[derive(Debug, Clone)]
 pub enum Seen {
     /// Policies of one kind.
-    Policies(PolicyKind, Change<PolicyId, L2AnnouncementPolicySpec>),
+    Policies(PolicyKind, Change<PolicyId, PolicyVersion>),
     /// Services.
     Services(Change<ServiceKey, ServiceView>),
     /// Nodes.
@@ -77,12 +77,23 @@ pub enum Seen {
 pub struct Outlook {
     /// What may be announced here, and everything that may not, with its reason.
     pub evaluation: Evaluation,
+    /// What became of each policy that is honoured.
+    pub verdicts: BTreeMap<PolicyId, Verdict>,
     /// What is done about Cilium's policies.
     pub cilium: Stance,
     /// What has not been seen yet; nothing is announced before.
     pub waiting_for: Vec<&'static str>,
     /// Every address that a Service has, announced or not.
     pub listed: Arc<BTreeSet<IpAddr>>,
+}
+
+/// What one announcer tells of the whole cluster.
+#[derive(Debug, Clone, Default)]
+pub struct Survey {
+    /// What became of each policy that is honoured.
+    pub verdicts: BTreeMap<PolicyId, Verdict>,
+    /// What they select.
+    pub overview: Overview,
 }
 
 /// The result of an evaluation.
@@ -116,9 +127,8 @@ pub enum Transition {
 pub struct Desires {
     node: String,
     rules: Rules,
+    /// Of both kinds; Cilium's are set aside while they are not honoured.
     policies: Policies,
-    /// Cilium's, whether they are honoured or not.
-    cilium: BTreeMap<PolicyId, L2AnnouncementPolicySpec>,
     stance: Stance,
     services: Option<BTreeMap<ServiceKey, ServiceView>>,
     nodes: Option<BTreeMap<String, NodeView>>,
@@ -137,12 +147,14 @@ pub struct Desires {
 impl Desires {
     /// Nothing seen yet.
     pub fn new(node: String, rules: Rules) -> Self {
+        let stance = Stance::default();
+        let mut policies = Policies::default();
+        policies.set_aside(PolicyKind::Cilium, left_alone(&stance));
         Self {
             node,
             rules,
-            policies: Policies::default(),
-            cilium: BTreeMap::new(),
-            stance: Stance::default(),
+            policies,
+            stance,
             services: None,
             nodes: None,
             links: None,
@@ -161,8 +173,7 @@ impl Desires {
     /// endpoints are, and change often.
     pub fn see(&mut self, seen: Seen) -> bool {
         match seen {
-            Seen::Policies(PolicyKind::Gateherald, change) => self.see_policies(change),
-            Seen::Policies(PolicyKind::Cilium, change) => self.see_cilium(change),
+            Seen::Policies(kind, change) => self.see_policies(kind, change),
             Seen::Services(change) => {
                 apply(self.services.get_or_insert_default(), change);
                 self.relist = true;
@@ -170,8 +181,8 @@ impl Desires {
             Seen::Nodes(change) => apply(self.nodes.get_or_insert_default(), change),
             Seen::Links(links) => self.links = Some(links),
             Seen::Cilium(stance) => {
+                self.policies.set_aside(PolicyKind::Cilium, left_alone(&stance));
                 self.stance = stance;
-                self.honour_cilium();
             }
             Seen::Slices(change) => return self.see_slices(change),
             Seen::SlicesUnknown(why) => self.endpoints = Err(why),
@@ -210,7 +221,7 @@ impl Desires {
 
     /// Whether there are policies of Cilium's kind to decide about.
     pub fn has_cilium_policies(&self) -> bool {
-        !self.cilium.is_empty()
+        self.policies.has(PolicyKind::Cilium)
     }
 
     /// Evaluates everything; `now` is a reading of a monotonic clock.
@@ -232,11 +243,22 @@ impl Desires {
             self.reach = Arc::new(reach);
         }
         let described = self.notes(&evaluation);
-        let (cilium, listed) = (self.stance.clone(), Arc::clone(&self.listed));
-        self.outlook = Arc::new(Outlook { evaluation, cilium, waiting_for, listed });
+        let (verdicts, cilium, listed) =
+            (self.policies.verdicts(), self.stance.clone(), Arc::clone(&self.listed));
+        self.outlook = Arc::new(Outlook { evaluation, verdicts, cilium, waiting_for, listed });
         let nodes = self.nodes.iter().flat_map(BTreeMap::keys).cloned().collect();
         let (outlook, reach) = (Arc::clone(&self.outlook), Arc::clone(&self.reach));
         (Plan { outlook, reach, wants: self.wants.clone(), notes: described, nodes }, transitions)
+    }
+
+    /// What there is to tell of the whole cluster; nothing before everything was seen.
+    pub fn survey(&self) -> Option<Survey> {
+        let (Some(links), Some(nodes), Some(services)) = (&self.links, &self.nodes, &self.services) else {
+            return None;
+        };
+        let taken = Taken::new(addresses(nodes), links);
+        let overview = Overview::new(&self.policies, &self.rules, nodes.values(), &taken, services.values());
+        self.policies_seen.then(|| Survey { verdicts: self.policies.verdicts(), overview })
     }
 
     /// When [`Desires::plan`] has something to do without anything seen.
@@ -273,10 +295,7 @@ impl Desires {
         let (Some(links), Some(nodes), Some(services)) = (&self.links, &self.nodes, &self.services) else {
             return Evaluation::default();
         };
-        let addresses = nodes
-            .values()
-            .flat_map(|node| node.addresses.iter().map(|address| (node.name.as_str(), *address)));
-        let taken = Taken::new(addresses, links);
+        let taken = Taken::new(addresses(nodes), links);
         let inputs = Inputs {
             policies: &self.policies,
             rules: &self.rules,
@@ -341,37 +360,30 @@ impl Desires {
         }
     }
 
-    fn see_policies(&mut self, change: Change<PolicyId, L2AnnouncementPolicySpec>) {
+    fn see_policies(&mut self, kind: PolicyKind, change: Change<PolicyId, PolicyVersion>) {
         self.policies_seen = true;
         match change {
             Change::All(all) => {
                 let ids: BTreeSet<&PolicyId> = all.iter().map(|(id, _)| id).collect();
-                self.policies.retain(|id| id.kind == PolicyKind::Cilium || ids.contains(id));
-                for (id, spec) in &all {
-                    self.policies.apply(id.clone(), spec);
+                self.policies.retain(|id| id.kind != kind || ids.contains(id));
+                for (id, version) in &all {
+                    self.policies.apply(id.clone(), version.clone());
                 }
             }
-            Change::Set(id, spec) => drop(self.policies.apply(id, &spec)),
+            Change::Set(id, version) => drop(self.policies.apply(id, version)),
             Change::Gone(id) => drop(self.policies.remove(&id)),
         }
     }
+}
 
-    fn see_cilium(&mut self, change: Change<PolicyId, L2AnnouncementPolicySpec>) {
-        self.policies_seen = true;
-        apply(&mut self.cilium, change);
-        self.honour_cilium();
-    }
+/// Why policies of Cilium's kind are left alone; none while they are honoured.
+fn left_alone(stance: &Stance) -> Option<String> {
+    (*stance != Stance::Honoured).then(|| stance.to_string())
+}
 
-    fn honour_cilium(&mut self) {
-        let honoured = self.stance == Stance::Honoured;
-        let cilium = &self.cilium;
-        self.policies.retain(|id| id.kind == PolicyKind::Gateherald || (honoured && cilium.contains_key(id)));
-        if honoured {
-            for (id, spec) in &self.cilium {
-                self.policies.apply(id.clone(), spec);
-            }
-        }
-    }
+/// The addresses in the Nodes' statuses.
+fn addresses(nodes: &BTreeMap<String, NodeView>) -> impl Iterator<Item = (&str, IpAddr)> {
+    nodes.values().flat_map(|node| node.addresses.iter().map(|address| (node.name.as_str(), *address)))
 }
 
 fn apply<K: Ord, T>(table: &mut BTreeMap<K, T>, change: Change<K, T>) {

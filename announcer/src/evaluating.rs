@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use gateherald_model::{interfaces::Link, policy::PolicyKind};
 use gateherald_runtime::{readiness, shutdown::Shutdown};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     cilium::Stance,
-    desired::{Desires, Outlook, Plan, Reach, Seen},
+    desired::{Desires, Outlook, Plan, Reach, Seen, Survey},
     io::{
         clock,
         objects::{Served, Told},
@@ -29,6 +29,8 @@ pub struct Evaluating {
     pub told: mpsc::Receiver<Told>,
     /// The node's links.
     pub links: watch::Receiver<Option<Arc<[Link]>>>,
+    /// Who wants to know about the whole cluster.
+    pub surveys: mpsc::Receiver<oneshot::Sender<Option<Survey>>>,
     /// Where results go.
     pub out: Outputs,
     /// Counters.
@@ -73,6 +75,10 @@ impl Evaluating {
                     }
                     let links = self.links.borrow_and_update().clone();
                     changed |= links.is_some_and(|links| self.desires.see(Seen::Links(links)));
+                }
+                Some(asking) = self.surveys.recv() => {
+                    // Who asked may have gone.
+                    let _ = asking.send(self.desires.survey());
                 }
                 () = clock::wait(pause) => changed = true,
             }

@@ -14,8 +14,10 @@ pub mod links;
 #[cfg(test)]
 mod netns;
 pub mod objects;
+pub mod office;
 pub mod packet;
 pub mod policies;
 pub mod release;
+pub mod telling;
 
 pub use gateherald_runtime::follow;

@@ -17,8 +17,8 @@
 //! ```
 //!
 //! Each state has one writer: the evaluating task has what was seen, the claims task what is owned, the answering
-//! thread the sockets and the rights by which it judges every frame. Pure: `asking`, `cilium`, `claims`, `desired`, `peers`,
-//! `responder`, `schedule`, `standoff`. Only `io` touches the kernel and the API server.
+//! thread the sockets and the rights by which it judges every frame. Pure: `asking`, `cilium`, `claims`, `desired`, `office`,
+//! `peers`, `responder`, `schedule`, `standoff`, `telling`. Only `io` touches the kernel and the API server.
 
 pub mod args;
 pub mod asking;
@@ -31,6 +31,7 @@ pub mod evaluating;
 pub mod io;
 pub mod metrics;
 pub mod notices;
+pub mod office;
 pub mod peers;
 pub mod provision;
 pub mod responder;
@@ -38,4 +39,5 @@ pub mod run;
 pub mod schedule;
 pub mod seat;
 pub mod standoff;
+pub mod telling;
 pub mod verdict;

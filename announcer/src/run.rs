@@ -5,10 +5,12 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use axum::Router;
-use gateherald_model::{announcement::Rules, interfaces::Link};
+use gateherald_model::{announcement::Rules, interfaces::Link, leases::FIELD_MANAGER};
 use gateherald_runtime::{
     admin::{self, Admin},
     crypto,
+    election::{self, Election, Leadership},
+    events::{self, Teller},
     kubernetes::{ClientOptions, client},
     logging::LogFilter,
     process,
@@ -20,15 +22,15 @@ use kube::Client;
 use prometheus_client::registry::Registry;
 use tokio::{
     net::TcpListener,
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
 };
 
 use crate::{
     args::{Announcing, Args, CiliumPolicies, Command},
     cilium::Stance,
-    claims::{Config, Heard, Rights},
+    claims::{Config, Heard, Notice, Rights},
     debug,
-    desired::{Desires, Outlook, Plan, Reach, Seen},
+    desired::{Desires, Outlook, Plan, Reach, Seen, Survey},
     evaluating::{Evaluating, Outputs},
     io::{
         answering::{self, Answering, Speaker},
@@ -36,11 +38,14 @@ use crate::{
         endpoints::Watching,
         links,
         objects::{self, Told},
+        office::{self, Officer},
         packet, policies,
+        telling::{self, Telling},
     },
     metrics::{self, Metrics},
     seat::Seat,
     standoff::Contests,
+    telling::{Tale, metrics::Metrics as TellingMetrics},
 };
 
 /// Changes under way to the evaluation, questions under way to the claims; who sends more waits.
@@ -65,6 +70,7 @@ pub async fn run(args: Args, config: Config, filter: LogFilter) -> anyhow::Resul
 /// Runs until a signal, or until a task fails.
 async fn announce(args: Arc<Args>, config: Config, filter: LogFilter) -> anyhow::Result<()> {
     packet::permitted()?;
+    let candidacy = candidacy(&args)?;
     let signals = Signals::install().context("install signal handlers")?;
     let admin_port = admin::bind(args.admin_listen).await?;
     let debug_port = TcpListener::bind(args.debug_listen)
@@ -85,9 +91,11 @@ async fn announce(args: Arc<Args>, config: Config, filter: LogFilter) -> anyhow:
     let links = daemon.follow_links();
     daemon.watch_objects(&objects, &told_out);
     let results = daemon.evaluate(&config, &args.announcing, told, links.clone());
-    daemon.watch_endpoints(objects.clone(), told_out.clone(), results.endpoints_needed);
-    daemon.watch_cilium(objects, &args.announcing, told_out, results.cilium_needed).await?;
+    daemon.watch_endpoints(objects.clone(), told_out.clone(), results.endpoints_needed.clone());
+    daemon.watch_cilium(objects.clone(), &args.announcing, told_out, results.cilium_needed.clone()).await?;
+    let office = daemon.hold_office(&objects, candidacy, config.duration(), &results);
     let (speaker, contests, heard) = daemon.answer(results.reach, links.clone())?;
+    let teller = daemon.tell(objects, &config.node, contests.clone(), results.outlook.clone(), office);
     let seat = Seat {
         config,
         namespace: args.namespace.clone(),
@@ -97,6 +105,7 @@ async fn announce(args: Arc<Args>, config: Config, filter: LogFilter) -> anyhow:
         plan: results.plan,
         rights: rights_out,
         questions,
+        teller,
         metrics: daemon.metrics.clone(),
     };
     daemon.claim(seat, leases);
@@ -120,6 +129,15 @@ struct Daemon {
     board: Board,
     shutdown: Shutdown,
     metrics: Metrics,
+    telling: TellingMetrics,
+    election: election::Metrics,
+}
+
+/// Whom the elected one tells, and whether this process is it.
+struct Office {
+    leadership: Leadership,
+    teller: Teller<Tale>,
+    tales: mpsc::Receiver<Tale>,
 }
 
 /// What the evaluation tells the others.
@@ -129,6 +147,7 @@ struct Results {
     outlook: watch::Receiver<Arc<Outlook>>,
     cilium_needed: watch::Receiver<bool>,
     endpoints_needed: watch::Receiver<bool>,
+    surveys: mpsc::Sender<oneshot::Sender<Option<Survey>>>,
 }
 
 impl Daemon {
@@ -181,10 +200,12 @@ impl Daemon {
         let (outlook_out, outlook) = watch::channel(Arc::default());
         let (cilium_needed_out, cilium_needed) = watch::channel(false);
         let (endpoints_needed_out, endpoints_needed) = watch::channel(false);
+        let (surveys_out, surveys) = mpsc::channel(1);
         let evaluating = Evaluating {
             desires: Desires::new(config.node.clone(), rules(announcing)),
             told,
             links,
+            surveys,
             out: Outputs {
                 plan: plan_out,
                 reach: reach_out,
@@ -196,7 +217,7 @@ impl Daemon {
             ready: self.board.part("policies", "policies have not been listed yet"),
         };
         self.spawn("evaluation", evaluating.run(self.shutdown.clone()));
-        Results { plan, reach, outlook, cilium_needed, endpoints_needed }
+        Results { plan, reach, outlook, cilium_needed, endpoints_needed, surveys: surveys_out }
     }
 
     fn watch_endpoints(&mut self, client: Client, out: mpsc::Sender<Told>, needed: watch::Receiver<bool>) {
@@ -246,6 +267,52 @@ impl Daemon {
         self.tasks.spawn("claims", seat.take(leases, ready, shutdown));
     }
 
+    /// Stands for election, and tells of the whole cluster once elected.
+    fn hold_office(
+        &mut self,
+        client: &Client,
+        candidacy: election::Settings,
+        lease_duration: Duration,
+        results: &Results,
+    ) -> Office {
+        let namespace = candidacy.namespace.clone();
+        let (election, leadership) = Election::new(client.clone(), candidacy, self.election.clone());
+        let (teller, tales) = events::queue(telling::TALES, self.telling.queue_full());
+        let officer = Officer {
+            client: client.clone(),
+            namespace,
+            lease_duration,
+            outlook: results.outlook.clone(),
+            surveys: results.surveys.clone(),
+            leadership: leadership.clone(),
+            teller: teller.clone(),
+            metrics: self.telling.clone(),
+        };
+        let (outlook, shutdown) = (results.outlook.clone(), self.shutdown.clone());
+        self.tasks.spawn("election", office::stand(election, outlook, shutdown.clone()));
+        self.spawn("policy status", officer.run(shutdown));
+        Office { leadership, teller, tales }
+    }
+
+    /// Writes Events.
+    fn tell(
+        &mut self,
+        client: Client,
+        node: &str,
+        contests: watch::Receiver<Arc<Contests>>,
+        outlook: watch::Receiver<Arc<Outlook>>,
+        office: Office,
+    ) -> Teller<Notice> {
+        let (to_people, notices) = events::queue(telling::NOTICES, self.telling.queue_full());
+        let Office { leadership, teller, tales } = office;
+        let metrics = self.telling.clone();
+        let node = node.to_owned();
+        let telling =
+            Telling { client, node, notices, contests, outlook, tales, teller, leadership, metrics };
+        self.spawn("events", telling.run(self.shutdown.clone()));
+        to_people
+    }
+
     fn serve_debug(&mut self, port: TcpListener, sources: debug::Sources) {
         let filter = sources.filter.clone();
         let shutdown = self.shutdown.clone();
@@ -268,10 +335,24 @@ impl Daemon {
         let mut registry = Registry::default();
         process::register(&mut registry, metrics::PREFIX, env!("CARGO_PKG_VERSION"));
         self.metrics.register(&mut registry, outlook, rights);
+        self.telling.register(&mut registry);
+        self.election.add_to(registry.sub_registry_with_prefix(metrics::PREFIX));
         let (board, shutdown, pages) = (self.board.clone(), self.shutdown.clone(), Router::new());
         let admin = Admin { board, registry, filter, shutdown, pages };
         self.tasks.spawn("admin port", admin::serve(port, admin));
     }
+}
+
+/// For the Lease of the one that tells of the whole cluster.
+fn candidacy(args: &Args) -> anyhow::Result<election::Settings> {
+    Ok(election::Settings {
+        namespace: args.namespace.clone(),
+        lease: office::LEASE,
+        owner: args.owner_configmap.clone(),
+        name: args.node_name.clone(),
+        field_manager: FIELD_MANAGER,
+        times: args.election.times()?,
+    })
 }
 
 fn options(connect_timeout: Duration) -> ClientOptions {

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use gateherald_runtime::{readiness, shutdown::Shutdown, tasks::TaskResult};
+use gateherald_runtime::{events::Teller, readiness, shutdown::Shutdown, tasks::TaskResult};
 use kube::Client;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
     claiming::{Claiming, Question},
-    claims::{Claims, Config, Heard, Incarnation, Rights},
+    claims::{Claims, Config, Heard, Incarnation, Notice, Rights},
     desired::Plan,
     io::{
         answering::Speaker,
@@ -39,6 +39,8 @@ pub struct Seat {
     pub rights: watch::Sender<Rights>,
     /// Questions about ownership.
     pub questions: mpsc::Receiver<Question>,
+    /// Where changes are told to people.
+    pub teller: Teller<Notice>,
     /// Counters.
     pub metrics: Metrics,
 }
@@ -67,6 +69,7 @@ impl Seat {
             plan: self.plan,
             rights: self.rights,
             questions: self.questions,
+            teller: self.teller,
             metrics: self.metrics,
             ready,
         };

@@ -8,8 +8,9 @@ use std::{
 };
 
 use gateherald_model::{
-    announcement::{Desired, NotAnnounced, PolicyReport},
+    announcement::{Desired, Evaluation, NotAnnounced},
     interfaces::Link,
+    policy::{PolicyId, Verdict},
 };
 use gateherald_wire::MacAddr;
 use serde::Serialize;
@@ -105,6 +106,11 @@ struct Entry {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Policy {
+    generation: i64,
+    in_force: Option<i64>,
+    reason: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
     services: usize,
     addresses: usize,
     matches_here: bool,
@@ -132,7 +138,7 @@ pub(super) fn page(picture: &Picture<'_>, standing: Option<Standing>) -> Page {
         cilium_policies: Cilium { stance: outlook.cilium.name(), detail: outlook.cilium.to_string() },
         addresses: addresses.into_iter().map(vip).collect(),
         not_announced: evaluation.not_announced.iter().map(entry).collect(),
-        policies: evaluation.policies.iter().map(|(id, report)| (id.to_string(), policy(report))).collect(),
+        policies: outlook.verdicts.iter().map(|(id, verdict)| policy(id, verdict, evaluation)).collect(),
     }
 }
 
@@ -223,8 +229,18 @@ fn entry(refused: &NotAnnounced) -> Entry {
     }
 }
 
-fn policy(report: &PolicyReport) -> Policy {
-    Policy { services: report.services, addresses: report.addresses, matches_here: report.matches_here }
+fn policy(id: &PolicyId, verdict: &Verdict, evaluation: &Evaluation) -> (String, Policy) {
+    let report = evaluation.policies.get(id).cloned().unwrap_or_default();
+    let policy = Policy {
+        generation: verdict.generation,
+        in_force: verdict.in_force,
+        reason: verdict.reason,
+        problem: (!verdict.valid).then(|| verdict.message.clone()),
+        services: report.services,
+        addresses: report.addresses,
+        matches_here: report.matches_here,
+    };
+    (id.to_string(), policy)
 }
 
 #[cfg(test)]

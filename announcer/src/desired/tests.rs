@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-use gateherald_model::service::AddressSource;
+use gateherald_model::{crd::L2AnnouncementPolicySpec, service::AddressSource};
 
 use super::*;
 
@@ -44,7 +44,7 @@ fn service(addresses: &[&str]) -> Seen {
 
 fn policy(kind: PolicyKind) -> Seen {
     let spec = L2AnnouncementPolicySpec { load_balancer_ips: true, ..L2AnnouncementPolicySpec::default() };
-    Seen::Policies(kind, Change::All(vec![(PolicyId::new(kind, "mdhlabs-layer2-policy"), spec)]))
+    Seen::Policies(kind, Change::All(vec![(PolicyId::new(kind, "mdhlabs-layer2-policy"), (&spec).into())]))
 }
 
 fn node() -> Seen {
@@ -328,4 +328,153 @@ fn nobody_may_look_at_endpoints_and_that_is_the_reason_told() {
     let told =
         |t: &Transition| matches!(t, Transition::Refused(refused) if refused.why.to_string().contains(said));
     assert!(transitions.iter().any(told), "{transitions:?}");
+}
+
+fn version(uid: &str, generation: i64, interfaces: &str) -> PolicyVersion {
+    let spec = L2AnnouncementPolicySpec {
+        load_balancer_ips: true,
+        interfaces: vec![interfaces.to_owned()],
+        ..L2AnnouncementPolicySpec::default()
+    };
+    PolicyVersion { uid: uid.to_owned(), generation, spec: Ok(spec), status: None }
+}
+
+fn ours(name: &str) -> PolicyId {
+    PolicyId::new(PolicyKind::Gateherald, name)
+}
+
+fn listed(versions: &[(&str, PolicyVersion)]) -> Seen {
+    let all = versions.iter().map(|(name, version)| (ours(name), version.clone())).collect();
+    Seen::Policies(PolicyKind::Gateherald, Change::All(all))
+}
+
+fn permutations<T: Clone>(of: &[T]) -> Vec<Vec<T>> {
+    let Some((first, rest)) = of.split_first() else { return vec![Vec::new()] };
+    let insert = |tail: Vec<T>| {
+        (0..=tail.len())
+            .map(move |at| [&tail[..at], &[first.clone()], &tail[at..]].concat())
+            .collect::<Vec<_>>()
+    };
+    permutations(rest).into_iter().flat_map(|tail| insert(tail)).collect()
+}
+
+#[test]
+fn happy_path_in_every_order_of_events_ends_alike() {
+    let events = [policy(PolicyKind::Gateherald), node(), Seen::Links([link(true)].into()), service(&[VIP])];
+    let mut transitions = Vec::new();
+    for order in permutations(&events) {
+        let mut desires = desires([]);
+        let mut told = Vec::new();
+        for (number, seen) in order.into_iter().enumerate() {
+            assert!(answered(&desires.plan(ms(number as u64)).0).is_empty());
+            desires.see(seen);
+            told.extend(desires.plan(ms(number as u64)).1);
+        }
+        let (plan, _) = desires.plan(ms(10));
+        assert_eq!((wanted(&plan), answered(&plan)), (vec![ip(VIP)], vec![ip(VIP)]));
+        transitions.push(told.into_iter().filter(|t| matches!(t, Transition::Selected(..))).count());
+    }
+    assert_eq!(transitions, [1; 24]);
+}
+
+#[test]
+fn policy_redundancy_leaves_no_gap() {
+    let mut desires = complete();
+    desires.see(listed(&[("a", version("a", 1, "ens18")), ("b", version("b", 1, "ens18"))]));
+    desires.plan(ms(0));
+    desires.see(Seen::Policies(PolicyKind::Gateherald, Change::Gone(ours("a"))));
+    let (plan, transitions) = desires.plan(ms(1));
+    assert_eq!((answered(&plan), wanted(&plan)), (vec![ip(VIP)], vec![ip(VIP)]));
+    assert!(transitions.iter().all(|t| matches!(t, Transition::Selected(..))), "{transitions:?}");
+    desires.see(Seen::Policies(PolicyKind::Gateherald, Change::Gone(ours("b"))));
+    let (plan, transitions) = desires.plan(ms(2));
+    assert!(answered(&plan).is_empty() && wanted(&plan).is_empty(), "DelPolicy takes effect at once");
+    assert!(transitions.contains(&Transition::Unselected(ip(VIP))));
+}
+
+#[test]
+fn change_interfaces_moves_the_address_and_keeps_its_claim() {
+    let mut desires = complete();
+    let second = Link { index: 3, name: "ens19".to_owned(), ..link(true) };
+    desires.see(Seen::Links([link(true), second].into()));
+    desires.see(listed(&[("p", version("u", 1, "ens18"))]));
+    assert_eq!(desires.plan(ms(0)).0.reach[&ip(VIP)], BTreeSet::from([2]));
+    desires.see(listed(&[("p", version("u", 2, "ens19"))]));
+    let (plan, _) = desires.plan(ms(1));
+    assert_eq!(plan.reach[&ip(VIP)], BTreeSet::from([3]));
+    assert_eq!((wanted(&plan), desires.next_deadline()), (vec![ip(VIP)], None));
+}
+
+#[test]
+fn a_load_balancer_class_counts_also_when_only_a_policy_comes_later() {
+    for (class, expected) in [("io.cilium/l2-announcer", vec![ip(VIP)]), ("other", Vec::new())] {
+        let mut desires = complete();
+        desires.see(Seen::Policies(PolicyKind::Gateherald, Change::All(Vec::new())));
+        let Seen::Services(Change::Set(key, mut view)) = service(&[VIP]) else { unreachable!() };
+        view.load_balancer_class = Some(class.to_owned());
+        desires.see(Seen::Services(Change::Set(key, view)));
+        assert!(answered(&desires.plan(ms(0)).0).is_empty());
+        desires.see(policy(PolicyKind::Gateherald));
+        assert_eq!(answered(&desires.plan(ms(1)).0), expected, "{class}");
+    }
+}
+
+#[test]
+fn a_bad_edit_stays_without_effect_also_when_a_new_list_brings_it() {
+    let (good, bad) = (version("u", 1, "ens18"), version("u", 2, "("));
+    let undecodable = PolicyVersion { spec: Err("no".to_owned()), ..version("u", 3, "ens18") };
+    let mut desires = complete();
+    desires.see(listed(&[("p", good)]));
+    desires.plan(ms(0));
+    for (edit, reason) in [(bad.clone(), "BadInterfaceRegex"), (undecodable, "Undecodable")] {
+        desires.see(listed(&[("p", edit.clone())]));
+        let (plan, _) = desires.plan(ms(1));
+        assert_eq!(answered(&plan), [ip(VIP)]);
+        let verdict = &plan.outlook.verdicts[&ours("p")];
+        assert_eq!(
+            (verdict.reason, verdict.generation, verdict.in_force),
+            (reason, edit.generation, Some(1))
+        );
+        let refused =
+            plan.outlook.evaluation.not_announced.iter().find(|refused| refused.why.name() == reason);
+        assert!(refused.unwrap().why.to_string().ends_with("; generation 1 stays in force"));
+    }
+    // Deleted and made again while nobody watched: the old one's version is not the new one's.
+    desires.see(listed(&[("p", PolicyVersion { uid: "other".to_owned(), ..bad })]));
+    let (plan, _) = desires.plan(ms(2));
+    assert!(answered(&plan).is_empty());
+    assert_eq!(plan.outlook.verdicts[&ours("p")].in_force, None);
+}
+
+#[test]
+fn policies_that_are_left_to_cilium_have_that_reason_and_keep_their_last_good_version() {
+    let mut desires = complete();
+    let id = PolicyId::new(PolicyKind::Cilium, "theirs");
+    let set = |version| Seen::Policies(PolicyKind::Cilium, Change::Set(id.clone(), version));
+    desires.see(Seen::Policies(PolicyKind::Gateherald, Change::All(Vec::new())));
+    desires.see(Seen::Cilium(Stance::Honoured));
+    desires.see(set(version("u", 1, "ens18")));
+    assert_eq!(answered(&desires.plan(ms(0)).0), [ip(VIP)]);
+    desires.see(Seen::Cilium(Stance::ConfiguredInCilium));
+    let (plan, transitions) = desires.plan(ms(1));
+    assert!(answered(&plan).is_empty() && plan.outlook.verdicts.is_empty());
+    let left = |t: &Transition| matches!(t, Transition::Refused(r) if matches!(&r.why, Why::LeftToCilium(_)));
+    assert_eq!(transitions.iter().filter(|t| left(t)).count(), 1, "{transitions:?}");
+    assert!(!desires.plan(ms(2)).1.iter().any(left), "told once");
+    desires.see(set(version("u", 2, "(")));
+    desires.see(Seen::Cilium(Stance::Honoured));
+    let (plan, _) = desires.plan(ms(3));
+    assert_eq!(answered(&plan), [ip(VIP)]);
+    assert_eq!(plan.outlook.verdicts[&id].in_force, Some(1));
+}
+
+#[test]
+fn a_survey_waits_for_everything_and_then_counts_what_this_node_may_not_announce() {
+    let mut desires = desires([policy(PolicyKind::Gateherald), node(), service(&[VIP])]);
+    assert!(desires.survey().is_none());
+    desires.see(Seen::Links([link(false)].into()));
+    let survey = desires.survey().unwrap();
+    let selection = &survey.overview.policies[&ours("mdhlabs-layer2-policy")];
+    assert_eq!((selection.services, selection.addresses.len(), selection.nodes.len()), (1, 1, 1));
+    assert_eq!(survey.verdicts.len(), 1);
 }

@@ -4,9 +4,9 @@
 
 use futures::StreamExt;
 use gateherald_model::{
-    crd::{CiliumL2AnnouncementPolicy, L2AnnouncementPolicy, L2AnnouncementPolicySpec},
+    crd::{CiliumL2AnnouncementPolicy, L2AnnouncementPolicy},
     node::NodeView,
-    policy::{PolicyId, PolicyKind},
+    policy::{PolicyId, PolicyKind, PolicyVersion},
     service::{ServiceKey, ServiceView},
 };
 use gateherald_runtime::{
@@ -49,7 +49,12 @@ pub enum Served {
 pub async fn policies(client: Client, out: mpsc::Sender<Told>, shutdown: Shutdown) {
     let api: Api<DeserializeGuard<L2AnnouncementPolicy>> = Api::all(client);
     let subject = subject(api, "l2announcementpolicies.gateherald.io");
-    let reduce = |p: DeserializeGuard<L2AnnouncementPolicy>| p.0.map(|p| p.spec).map_err(|e| e.to_string());
+    let reduce = |policy: DeserializeGuard<L2AnnouncementPolicy>| {
+        let (uid, generation) = version(&policy);
+        let (spec, status) =
+            policy.0.map_or_else(|e| (Err(e.error), None), |policy| (Ok(policy.spec), policy.status));
+        PolicyVersion { uid, generation, spec, status }
+    };
     follow_policies(subject, PolicyKind::Gateherald, reduce, out, shutdown).await;
 }
 
@@ -57,10 +62,17 @@ pub async fn policies(client: Client, out: mpsc::Sender<Told>, shutdown: Shutdow
 pub async fn cilium_policies(client: Client, out: mpsc::Sender<Told>, shutdown: Shutdown) {
     let api: Api<DeserializeGuard<CiliumL2AnnouncementPolicy>> = Api::all(client);
     let subject = subject(api, "ciliuml2announcementpolicies.cilium.io");
-    let reduce = |p: DeserializeGuard<CiliumL2AnnouncementPolicy>| {
-        p.0.map(|p| p.spec.into()).map_err(|e| e.to_string())
+    let reduce = |policy: DeserializeGuard<CiliumL2AnnouncementPolicy>| {
+        let (uid, generation) = version(&policy);
+        let spec = policy.0.map(|policy| policy.spec.into()).map_err(|e| e.error);
+        PolicyVersion { uid, generation, spec, status: None }
     };
     follow_policies(subject, PolicyKind::Cilium, reduce, out, shutdown).await;
+}
+
+/// Which version of which object it is; that much is known of one that cannot be decoded, too.
+fn version(object: &impl ResourceExt) -> (String, i64) {
+    (object.uid().unwrap_or_default(), object.meta().generation.unwrap_or_default())
 }
 
 /// Watches Services.
@@ -117,32 +129,22 @@ async fn follow_core<K: Followed, I, T>(
 async fn follow_policies<K: Followed>(
     subject: Subject<K>,
     kind: PolicyKind,
-    reduce: impl Fn(K) -> Result<L2AnnouncementPolicySpec, String>,
+    reduce: impl Fn(K) -> PolicyVersion,
     out: mpsc::Sender<Told>,
     shutdown: Shutdown,
 ) {
     let name = subject.name;
     let mut trouble = Trouble::new(name);
     let mut missing = 0;
-    // One that cannot be read at all changes nothing: its last good version stays in force.
-    let read = |policy: K| {
-        let id = PolicyId::new(kind, policy.name_any());
-        match reduce(policy) {
-            Ok(spec) => Some((id, spec)),
-            Err(error) => {
-                tracing::warn!(policy = %id, error, "policy cannot be read");
-                None
-            }
-        }
-    };
+    let read = |policy: K| (PolicyId::new(kind, policy.name_any()), reduce(policy));
     let mut news = follow(subject, None);
     while let Some(news) = next(&mut news, &shutdown).await {
         let told = match news {
-            News::All(all, _) => seen(kind, Change::All(all.into_iter().filter_map(&read).collect())),
-            News::Applied(policy) => match read(policy) {
-                Some((id, spec)) => seen(kind, Change::Set(id, spec)),
-                None => continue,
-            },
+            News::All(all, _) => seen(kind, Change::All(all.into_iter().map(&read).collect())),
+            News::Applied(policy) => {
+                let (id, version) = read(policy);
+                seen(kind, Change::Set(id, version))
+            }
             News::Deleted(policy) => seen(kind, Change::Gone(PolicyId::new(kind, policy.name_any()))),
             News::Connected => {
                 trouble.over();
@@ -168,7 +170,7 @@ async fn follow_policies<K: Followed>(
     }
 }
 
-fn seen(kind: PolicyKind, change: Change<PolicyId, L2AnnouncementPolicySpec>) -> Told {
+fn seen(kind: PolicyKind, change: Change<PolicyId, PolicyVersion>) -> Told {
     Told::Seen(Seen::Policies(kind, change))
 }
 
