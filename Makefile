@@ -57,8 +57,8 @@ controlplane: build ## Build the lab's control plane (etcd, Kubernetes, Helm) in
 	  $(CARGO) run --quiet --package gateherald-lab -- build
 
 crd: ## Write the chart's CustomResourceDefinition anew from model/src/crd.rs
-	@$(CARGO) run --quiet --package gateherald-model --example crd > target/crd.yaml
-	@mv target/crd.yaml charts/gateherald/files/l2announcementpolicies.yaml
+	@$(CARGO) run --quiet --package gateherald-model --example crd > charts/gateherald/files/l2announcementpolicies.new
+	@mv charts/gateherald/files/l2announcementpolicies.{new,yaml}
 
 test: needs-root controlplane ## Run every test: tables, properties, a real API server, real frames
 	$(CARGO) test --workspace

@@ -201,7 +201,7 @@ fn without_the_right_to_write_statuses_it_says_so_and_goes_on() -> anyhow::Resul
                 .await?;
         }
         assert_eq!(site.owner(vip).await?, 0);
-        gateherald_lab::chart::install(lab.control_plane(), &[]).await?;
+        lab.apply(&with(&rules).to_string()).await?;
         status_is(&site, &json!({ "status": "True", "announcedAddresses": 1 })).await?;
         Ok(())
     })

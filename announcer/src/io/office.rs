@@ -230,8 +230,8 @@ impl Term<'_> {
                     self.office.written(&write, now);
                     Outcome::Written
                 }
-                // It was deleted meanwhile, or is another one by that name: the watch tells.
-                Err(error) if matches!(error.problem(), Problem::NotFound | Problem::Conflict) => {
+                // It was deleted meanwhile: the watch tells.
+                Err(error) if error.problem() == Problem::NotFound => {
                     self.office.written(&write, now);
                     Outcome::Gone
                 }
@@ -251,12 +251,13 @@ impl Term<'_> {
         self.office.next_write(now).filter(|_| self.not_before <= now)
     }
 
-    /// By server-side apply, so that nobody else's condition is touched; with the uid, so that no other object is.
+    /// By server-side apply, so that nobody else's condition is touched. A uid would not be looked at here: a policy that was made
+    /// again just now has the old one's status until the next review.
     async fn apply(&self, write: &StatusWrite) -> kube::Result<()> {
         let object = json!({
             "apiVersion": L2AnnouncementPolicy::api_version(&()),
             "kind": L2AnnouncementPolicy::kind(&()),
-            "metadata": { "name": write.name, "uid": write.uid },
+            "metadata": { "name": write.name },
             "status": write.status,
         });
         let params = PatchParams::apply(FIELD_MANAGER).force();
