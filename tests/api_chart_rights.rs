@@ -73,7 +73,7 @@ async fn labels_come_change_and_are_repaired(lab: &Lab) -> anyhow::Result<()> {
     webhook.stop().await
 }
 
-/// Policies of both kinds, a claim that moves and one that is deleted.
+/// Policies of both kinds, an elected announcer, a claim that moves and one that is deleted, Events told twice.
 async fn addresses_come_and_go(lab: &Lab) -> anyhow::Result<()> {
     let mut site = Site::new(lab, "rights", 2).await?;
     let policy = json!({ "apiVersion": "cilium.io/v2alpha1", "kind": "CiliumL2AnnouncementPolicy",
@@ -95,6 +95,12 @@ async fn addresses_come_and_go(lab: &Lab) -> anyhow::Result<()> {
     let other = site.nodes[1 - index].name().to_owned();
     site.announcers.remove(index).process().terminate().await?;
     site.claimed_by(vip, Some(&other)).await?;
+    // Given up and taken again: what is told of it is what was told before.
+    for (announce, holder) in [("false", None), ("true", Some(other.as_str()))] {
+        site.patch("web", json!({ "metadata": { "annotations": { "gateherald.io/announce": announce } } }))
+            .await?;
+        site.claimed_by(vip, holder).await?;
+    }
     site.delete("web").await?;
     until("the claim is deleted", LONG, async || {
         let name = format!("gateherald-vip-{vip}");
