@@ -17,6 +17,7 @@ pub mod crypto;
 pub mod election;
 pub mod events;
 pub mod follow;
+pub mod insist;
 pub mod kubernetes;
 pub mod logging;
 pub mod owner;

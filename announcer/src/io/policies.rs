@@ -5,14 +5,16 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, bail};
 use gateherald_model::crd::L2AnnouncementPolicy;
-use gateherald_runtime::request::{ATTEMPT, RequestError, limited};
+use gateherald_runtime::{
+    insist::insist,
+    request::{ATTEMPT, RequestError, limited},
+};
 use k8s_openapi::{api::rbac::v1::ClusterRole, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use kube::{
     Api, Client,
     api::{DeleteParams, ListParams, Patch, PatchParams, ValidationDirective},
 };
 use serde_json::Value;
-use tokio::time::{Instant, sleep};
 use tracing::info;
 
 use crate::{
@@ -29,7 +31,7 @@ const KIND: &str = "l2announcementpolicies.gateherald.io";
 pub async fn apply(client: &Client, asked: &ApplyArgs) -> anyhow::Result<()> {
     let wanted = read(asked).with_context(|| format!("policies of {}", asked.file.display()))?;
     let policies: Api<L2AnnouncementPolicy> = Api::all(client.clone());
-    let (present, owner) = patiently(Duration::from_secs(asked.timeout.into()), async || {
+    let (present, owner) = insist(Duration::from_secs(asked.timeout.into()), PAUSE, async || {
         Ok((present(&policies).await?, owner(client, &asked.owner).await?))
     })
     .await?;
@@ -85,24 +87,5 @@ async fn write(policies: &Api<L2AnnouncementPolicy>, name: &str, object: &Value)
             bail!("announcer.policies.{name}: {}", status.message)
         }
         Err(error) => bail!(error.explain("apply", &format!("{KIND} {name}"))),
-    }
-}
-
-/// Tries again and again; the last answer is the error.
-async fn patiently<T>(patience: Duration, attempt: impl AsyncFn() -> Result<T, String>) -> anyhow::Result<T> {
-    let start = Instant::now();
-    let mut told = String::new();
-    loop {
-        match attempt().await {
-            Ok(done) => return Ok(done),
-            Err(trouble) if start.elapsed() >= patience => bail!("after {} s: {trouble}", patience.as_secs()),
-            Err(trouble) => {
-                if trouble != told {
-                    info!("not yet: {trouble}");
-                    told = trouble;
-                }
-                sleep(PAUSE).await;
-            }
-        }
     }
 }

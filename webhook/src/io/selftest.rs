@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use gateherald_runtime::{
+    insist::insist,
     kubernetes::Problem,
     request::{ATTEMPT, RequestError, limited},
 };
@@ -13,7 +14,6 @@ use kube::{
     Api, Client,
     api::{DeleteParams, DynamicObject, PostParams},
 };
-use tokio::time::{Instant, sleep};
 use tracing::info;
 
 use crate::{
@@ -48,7 +48,7 @@ async fn webhook(client: &Client, home: &str, label: &str, patience: Duration) -
     let services: Api<Service> = Api::namespaced(client.clone(), home);
     let wanted = service(&made)?;
     let dry = PostParams { dry_run: true, field_manager: None };
-    let outcome = until(patience, async || {
+    let outcome = insist(patience, PAUSE, async || {
         let answer = limited(ATTEMPT, services.create(&dry, &wanted)).await;
         let answer =
             answer.map_err(|error| error.explain("create (dry run)", &format!("services {home}/{NAME}")))?;
@@ -56,7 +56,7 @@ async fn webhook(client: &Client, home: &str, label: &str, patience: Duration) -
     })
     .await;
     remove(&gateways, home).await?;
-    outcome
+    Ok(outcome?)
 }
 
 async fn make(
@@ -101,28 +101,9 @@ async fn remove(gateways: &Api<DynamicObject>, home: &str) -> anyhow::Result<()>
 async fn announcer(client: &Client, namespace: &str, name: &str, patience: Duration) -> anyhow::Result<i32> {
     let sets: Api<DaemonSet> = Api::namespaced(client.clone(), namespace);
     let resource = format!("daemonsets.apps {namespace}/{name}");
-    until(patience, async || {
+    let nodes = insist(patience, PAUSE, async || {
         let set = limited(ATTEMPT, sets.get(name)).await.map_err(|error| error.explain("get", &resource))?;
         rolled_out(&set).map_err(|missing| format!("DaemonSet {namespace}/{name}: {missing}"))
-    })
-    .await
-}
-
-/// Looks again and again; the last answer is the error.
-async fn until<T>(patience: Duration, look: impl AsyncFn() -> Result<T, String>) -> anyhow::Result<T> {
-    let start = Instant::now();
-    let mut told = String::new();
-    loop {
-        match look().await {
-            Ok(found) => return Ok(found),
-            Err(missing) if start.elapsed() >= patience => bail!("after {} s: {missing}", patience.as_secs()),
-            Err(missing) => {
-                if missing != told {
-                    info!("not yet: {missing}");
-                    told = missing;
-                }
-                sleep(PAUSE).await;
-            }
-        }
-    }
+    });
+    Ok(nodes.await?)
 }
