@@ -320,7 +320,7 @@ fn who_may_not_make_cluster_roles_is_told_so_and_nothing_is_left() -> anyhow::Re
 
 #[test]
 fn without_gateway_api_it_installs_says_so_and_services_can_be_made() -> anyhow::Result<()> {
-    let options = Options { gateway_api: false, cilium_policies: false, chart: None, fsync: false };
+    let options = Options { gateway_api: false, cilium_policies: false, ..BARE };
     run_alone(&options, async |lab| {
         let notes = Helm::new(lab, false)?.upgrade(chart::NAMESPACE, &json!({}), &[]).await?;
         assert!(notes.contains("does not serve Gateway API"), "{notes}");

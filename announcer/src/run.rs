@@ -57,13 +57,12 @@ const OBJECT_CONNECT: Duration = Duration::from_secs(5);
 
 /// Does what the command line says.
 pub async fn run(args: Args, config: Config, filter: LogFilter) -> anyhow::Result<()> {
-    let args = Arc::new(args);
     crypto::install_provider();
     match &args.command {
         Some(Command::ApplyPolicies(asked)) => {
             policies::apply(&client(&args.kube, options(OBJECT_CONNECT)).await?, asked).await
         }
-        None => announce(args, config, filter).await,
+        None => announce(Arc::new(args), config, filter).await,
     }
 }
 
