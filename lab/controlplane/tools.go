@@ -2,7 +2,7 @@
 
 //go:build tools
 
-// Package controlplane pins the programs that the lab's control plane is made of.
+// Package controlplane pins the programs that the lab's cluster is made of.
 package controlplane
 
 import (
@@ -10,7 +10,9 @@ import (
 	_ "helm.sh/helm/v4/cmd/helm"
 	_ "k8s.io/kubernetes/cmd/kube-apiserver"
 	_ "k8s.io/kubernetes/cmd/kube-controller-manager"
+	_ "k8s.io/kubernetes/cmd/kube-proxy"
 	_ "k8s.io/kubernetes/cmd/kube-scheduler"
 	_ "k8s.io/kubernetes/cmd/kubectl"
+	_ "k8s.io/kubernetes/cmd/kubelet"
 	_ "sigs.k8s.io/gateway-api/apis/v1"
 )

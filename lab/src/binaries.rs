@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The control plane's programs: found ready-made, or built once from the pinned Go modules into a cache.
+//! The cluster's programs: found ready-made, or built once from the pinned Go modules into a cache.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -17,7 +17,7 @@ const TOOLS: &str = include_str!("../controlplane/tools.go");
 const KUBERNETES: &str = "v1.36.3";
 const GATEWAY_API: &str = "sigs.k8s.io/gateway-api";
 
-/// One program of the control plane.
+/// One program of the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
     /// etcd
@@ -28,6 +28,10 @@ pub enum Program {
     ControllerManager,
     /// kube-scheduler
     Scheduler,
+    /// kubelet
+    Kubelet,
+    /// kube-proxy
+    Proxy,
     /// kubectl
     Kubectl,
     /// Helm 4
@@ -36,8 +40,16 @@ pub enum Program {
 
 impl Program {
     /// All of them, in the order of building.
-    pub const ALL: [Self; 6] =
-        [Self::Etcd, Self::ApiServer, Self::ControllerManager, Self::Scheduler, Self::Kubectl, Self::Helm];
+    pub const ALL: [Self; 8] = [
+        Self::Etcd,
+        Self::ApiServer,
+        Self::ControllerManager,
+        Self::Scheduler,
+        Self::Kubelet,
+        Self::Proxy,
+        Self::Kubectl,
+        Self::Helm,
+    ];
 
     /// The name of the executable.
     pub fn name(self) -> &'static str {
@@ -46,6 +58,8 @@ impl Program {
             Self::ApiServer => "kube-apiserver",
             Self::ControllerManager => "kube-controller-manager",
             Self::Scheduler => "kube-scheduler",
+            Self::Kubelet => "kubelet",
+            Self::Proxy => "kube-proxy",
             Self::Kubectl => "kubectl",
             Self::Helm => "helm",
         }
@@ -57,6 +71,8 @@ impl Program {
             Self::ApiServer => "k8s.io/kubernetes/cmd/kube-apiserver",
             Self::ControllerManager => "k8s.io/kubernetes/cmd/kube-controller-manager",
             Self::Scheduler => "k8s.io/kubernetes/cmd/kube-scheduler",
+            Self::Kubelet => "k8s.io/kubernetes/cmd/kubelet",
+            Self::Proxy => "k8s.io/kubernetes/cmd/kube-proxy",
             Self::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
             Self::Helm => "helm.sh/helm/v4/cmd/helm",
         }
@@ -66,7 +82,7 @@ impl Program {
     fn version_check(self) -> (&'static [&'static str], &'static str) {
         match self {
             Self::Etcd => (&["--version"], "etcd Version: 3.6."),
-            Self::ApiServer | Self::ControllerManager | Self::Scheduler => {
+            Self::ApiServer | Self::ControllerManager | Self::Scheduler | Self::Kubelet | Self::Proxy => {
                 (&["--version"], "Kubernetes v1.36.")
             }
             Self::Kubectl => (&["version", "--client"], "Client Version: v1.36."),
