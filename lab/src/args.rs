@@ -2,10 +2,14 @@
 //! The command line of `gateherald-lab`.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::bench::{Chapter, Kind};
+use crate::bench::{self, Chapter, Kind};
+use crate::binaries::Binaries;
+use crate::helm3::Extras;
+use crate::{chart, demo, failover, images, up};
 
 /// A Kubernetes cluster on one machine.
 #[derive(Clone, Debug, Parser)]
@@ -21,6 +25,8 @@ pub struct Args {
 pub enum Command {
     /// Find or build the control plane's programs, so that later starts are quick.
     Build,
+    /// Build the programs' images: static programs in OCI archives, in target/images.
+    Images,
     /// Write what is made from the chart: its README.md and the rendering of its defaults.
     ChartFiles,
     /// Start a control plane with a LAN of nodes and leave it running until Ctrl-C.
@@ -37,6 +43,29 @@ pub enum Command {
         #[arg(value_name = "PATH", default_value = "target/failover.tsv")]
         records: PathBuf,
     },
+}
+
+impl Command {
+    /// Does it.
+    ///
+    /// # Errors
+    /// Those of what it does.
+    pub fn run(&self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Build => {
+                Binaries::prepare()?;
+                Extras::prepare()?;
+            }
+            Self::ChartFiles => chart::files::write()?,
+            Self::Images => images::build()?,
+            Self::Up(args) => up::run(args)?,
+            Self::Demo(args) => return demo::run(args),
+            Self::Bench(args) => return bench::run(args),
+            Self::Failover(args) => return bench::failover(args),
+            Self::FailoverPage { records } => failover::write(records)?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
 }
 
 /// Flags of `up`.

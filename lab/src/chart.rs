@@ -4,9 +4,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
+use serde_yaml_ng::Value;
 
 use crate::control_plane::ControlPlane;
+use crate::images::Component;
 
 pub mod files;
 pub mod readme;
@@ -71,10 +73,46 @@ pub async fn install(plane: &ControlPlane, values: &[&str]) -> anyhow::Result<St
     plane.helm(&args).await
 }
 
+/// Installs the whole chart in this directory or archive, or changes an installed one to exactly these values (`key=value`),
+/// and waits until its workloads are ready. The result is what Helm wrote.
+///
+/// # Errors
+/// With Helm's message.
+pub async fn deploy(plane: &ControlPlane, chart: &Path, values: &[&str]) -> anyhow::Result<String> {
+    plane.helm(&deployment(&chart.to_string_lossy(), values)).await
+}
+
+/// Helm's arguments for [`deploy`].
+pub fn deployment<'a>(chart: &'a str, values: &[&'a str]) -> Vec<&'a str> {
+    let mut args =
+        vec!["upgrade", "--install", RELEASE, chart, "--namespace", NAMESPACE, "--create-namespace"];
+    args.extend(["--wait", "--timeout", "3m"]);
+    for value in values {
+        args.extend(["--set", value]);
+    }
+    args
+}
+
 /// Removes the release.
 ///
 /// # Errors
 /// With Helm's message.
 pub async fn uninstall(plane: &ControlPlane) -> anyhow::Result<()> {
     plane.helm(&["uninstall", RELEASE, "--namespace", NAMESPACE, "--wait"]).await.map(drop)
+}
+
+/// The reference of a component's image, as the chart's values have it.
+pub(crate) fn image(component: Component) -> anyhow::Result<String> {
+    let file = directory().join("values.yaml");
+    let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let values: Value = serde_yaml_ng::from_str(&text).with_context(|| format!("{}", file.display()))?;
+    let image = &values["image"];
+    let text = |value: &Value, field: &str| value[field].as_str().unwrap_or_default().to_owned();
+    let own = &image[component.values()];
+    let (registry, repository, tag) = (text(image, "registry"), text(own, "repository"), text(own, "tag"));
+    ensure!(!repository.is_empty(), "image.{}.repository is empty in {}", component.values(), file.display());
+    let place = if registry.is_empty() { repository } else { format!("{registry}/{repository}") };
+    // As the chart does: its appVersion is the version of the programs.
+    let tag = if tag.is_empty() { env!("CARGO_PKG_VERSION") } else { &tag };
+    Ok(format!("{place}:{tag}"))
 }

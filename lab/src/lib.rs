@@ -51,6 +51,7 @@ pub mod frame;
 pub mod gate;
 pub mod harness;
 pub mod helm3;
+pub mod images;
 pub mod kubeconfig;
 pub mod lan;
 mod look;

@@ -26,7 +26,7 @@ pub fn program(name: &str) -> anyhow::Result<PathBuf> {
 }
 
 /// A source file that changed after the program was built, by Cargo's list beside it.
-fn newer_source(program: &Path) -> Option<String> {
+pub(crate) fn newer_source(program: &Path) -> Option<String> {
     let built = program.metadata().and_then(|data| data.modified()).ok()?;
     let list = std::fs::read_to_string(program.with_extension("d")).ok()?;
     let sources = list.split_once(": ")?.1.split_ascii_whitespace().map(str::to_owned);

@@ -40,3 +40,16 @@ pub(crate) fn colours() -> bool {
 pub(crate) fn keep_state() -> bool {
     env::var_os("GATEHERALD_LAB_KEEP").is_some_and(|value| !value.is_empty())
 }
+
+/// The time that images say they were made at, in seconds since 1970, if the user named one.
+pub(crate) fn source_date_epoch() -> Option<String> {
+    env::var("SOURCE_DATE_EPOCH").ok().filter(|seconds| !seconds.is_empty())
+}
+
+/// Where Cargo keeps the sources of packages.
+pub(crate) fn cargo_home() -> anyhow::Result<PathBuf> {
+    if let Some(dir) = env::var_os("CARGO_HOME").filter(|dir| !dir.is_empty()) {
+        return Ok(PathBuf::from(dir));
+    }
+    Ok(PathBuf::from(env::var_os("HOME").context("neither CARGO_HOME nor HOME is set")?).join(".cargo"))
+}
