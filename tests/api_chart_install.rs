@@ -13,7 +13,8 @@ use gateherald_tests::certificates::live_bundle;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const BARE: Options = Options { gateway_api: true, cilium_policies: true, chart: None, fsync: false };
+const BARE: Options =
+    Options { gateway_api: true, cilium_policies: true, machines: false, chart: None, fsync: false };
 const POLICIES: &str = "gateherald-policies";
 
 /// A chart that can be changed, and the Helm to install it with.

@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 
 use crate::bench::{self, Chapter, Kind};
 use crate::binaries::Binaries;
+use crate::cluster::{boot, stay};
 use crate::helm3::Extras;
 use crate::{chart, demo, failover, images, up};
 
@@ -27,6 +28,15 @@ pub enum Command {
     Build,
     /// Build the programs' images: static programs in OCI archives, in target/images.
     Images,
+    /// A cluster whose nodes run pods, in the background.
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+    /// Be the first process of a machine of a cluster.
+    #[command(hide = true)]
+    Machine {
+        /// The machine's description.
+        blueprint: PathBuf,
+    },
     /// Write what is made from the chart: its README.md and the rendering of its defaults.
     ChartFiles,
     /// Start a control plane with a LAN of nodes and leave it running until Ctrl-C.
@@ -58,6 +68,10 @@ impl Command {
             }
             Self::ChartFiles => chart::files::write()?,
             Self::Images => images::build()?,
+            Self::Cluster(ClusterCommand::Up) => stay::up()?,
+            Self::Cluster(ClusterCommand::Down) => stay::down()?,
+            Self::Cluster(ClusterCommand::Serve) => stay::serve()?,
+            Self::Machine { blueprint } => match boot::run(blueprint)? {},
             Self::Up(args) => up::run(args)?,
             Self::Demo(args) => return demo::run(args),
             Self::Bench(args) => return bench::run(args),
@@ -66,6 +80,18 @@ impl Command {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// What is done with a cluster.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum ClusterCommand {
+    /// Start it, and leave it running.
+    Up,
+    /// Stop it.
+    Down,
+    /// Be it, until SIGTERM.
+    #[command(hide = true)]
+    Serve,
 }
 
 /// Flags of `up`.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! etcd, kube-apiserver and kube-controller-manager in a namespace of their own.
 
+mod launch;
+
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -20,6 +22,7 @@ use crate::patience::{self, LONG, Look};
 use crate::pki::{Pair, Pki};
 use crate::process::{Process, Spec};
 use crate::state::StateDir;
+use launch::Launch;
 
 /// The API server's address on the management network.
 pub const API_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
@@ -27,15 +30,17 @@ pub const API_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
 pub const API_PORT: u16 = 6443;
 /// Lifetime of the programs' ServiceAccount tokens: longer than any lab lives.
 const TOKEN_SECONDS: i64 = 24 * 3600;
-const AUDIT_POLICY: &str = include_str!("control_plane/audit-policy.yaml");
 
 /// What a new control plane starts with.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own, named where it is set")]
 pub struct Options {
     /// Install Gateway API's CRDs.
     pub gateway_api: bool,
     /// Install the stand-in for Cilium's `CiliumL2AnnouncementPolicy` CRD.
     pub cilium_policies: bool,
+    /// Whether nodes are machines with kubelets: the control plane watches whether they are alive, and schedules pods.
+    pub machines: bool,
     /// Install the chart with these values (`key=value`); `None`: not at all.
     pub chart: Option<Vec<String>>,
     /// Have etcd wait for the disk at each write, as in a cluster.
@@ -45,7 +50,13 @@ pub struct Options {
 impl Default for Options {
     /// Everything installed, with the chart's default values; etcd does not wait for the disk.
     fn default() -> Self {
-        Self { gateway_api: true, cilium_policies: true, chart: Some(Vec::new()), fsync: false }
+        Self {
+            gateway_api: true,
+            cilium_policies: true,
+            machines: false,
+            chart: Some(Vec::new()),
+            fsync: false,
+        }
     }
 }
 
@@ -58,12 +69,13 @@ pub struct ControlPlane {
     etcd: Process,
     netns: Netns,
     binaries: Binaries,
-    ca: PathBuf,
+    pki: Pki,
     serving: Pair,
     kubeconfig: PathBuf,
     next_address: AtomicU16,
     next_lan: AtomicU16,
     next_name: AtomicU16,
+    machines: bool,
     state: StateDir,
 }
 
@@ -72,15 +84,16 @@ impl ControlPlane {
     ///
     /// # Errors
     /// With the tail of the log of the process that failed.
-    pub(crate) async fn start(netns: Netns, fsync: bool) -> anyhow::Result<Self> {
+    pub(crate) async fn start(netns: Netns, options: &Options) -> anyhow::Result<Self> {
+        let machines = options.machines;
         let binaries = tokio::task::spawn_blocking(Binaries::prepare).await??;
         let state = StateDir::create()?;
         netns.ip("link add br0 type bridge")?;
         netns.ip(&format!("addr add {API_ADDRESS}/16 dev br0"))?;
         netns.ip("link set br0 up")?;
         let pki = Pki::create(&state.path().join("pki"))?;
-        let launch = Launch { netns: &netns, binaries: &binaries, state: &state };
-        let etcd = launch.etcd(fsync)?;
+        let launch = Launch { netns: &netns, binaries: &binaries, state: &state, machines };
+        let etcd = launch.etcd(options.fsync)?;
         let serving = serving(&pki)?;
         let api_server = launch.api_server(&pki, &serving)?;
         let dir = state.path().join("kubeconfigs");
@@ -90,21 +103,26 @@ impl ControlPlane {
         pki.client("system:kube-scheduler", None)
             .and_then(|pair| user(&dir, &pki, "scheduler", &pair))
             .context("cannot make the scheduler's kubeconfig")?;
-        Ok(Self {
+        let plane = Self {
             scheduler: Mutex::new(None),
             controller_manager,
             api_server,
             etcd,
             netns,
             binaries,
-            ca: pki.ca,
+            pki,
             serving,
             kubeconfig,
             next_address: AtomicU16::new(256),
             next_lan: AtomicU16::new(1),
             next_name: AtomicU16::new(1),
+            machines,
             state,
-        })
+        };
+        if machines {
+            plane.start_scheduler()?;
+        }
+        Ok(plane)
     }
 
     /// The API server's process, to kill, freeze and restart.
@@ -127,7 +145,8 @@ impl ControlPlane {
     /// # Errors
     /// When it can't be started.
     pub fn start_scheduler(&self) -> anyhow::Result<()> {
-        let launch = Launch { netns: &self.netns, binaries: &self.binaries, state: &self.state };
+        let (netns, binaries, state) = (&self.netns, &self.binaries, &self.state);
+        let launch = Launch { netns, binaries, state, machines: self.machines };
         let config = self.state.path().join("kubeconfigs/scheduler");
         let process = launch.start(
             Program::Scheduler,
@@ -190,7 +209,7 @@ impl ControlPlane {
 
     /// The certificate of the authority that signed the API server's certificate.
     pub fn ca(&self) -> &Path {
-        &self.ca
+        &self.pki.ca
     }
 
     /// A new client with an administrator's rights, bound to the calling runtime.
@@ -223,7 +242,14 @@ impl ControlPlane {
             .await
             .with_context(|| format!("cannot get a token of ServiceAccount {namespace}/{service_account}"))?;
         let token = answer.status.context("the API server made no token")?.token;
-        kubeconfig::with_token(&path, &server(), &self.ca, &token)
+        kubeconfig::with_token(&path, &server(), &self.pki.ca, &token)
+    }
+
+    /// Writes a kubeconfig for a user of this name and group, with everything that it refers to inside.
+    pub(crate) fn kubeconfig_of_user(&self, name: &str, group: Option<&str>) -> anyhow::Result<PathBuf> {
+        let pair = self.pki.client(name, group)?;
+        let file = format!("kubeconfigs/{}.{}", name.replace(':', "-"), self.next_number());
+        kubeconfig::complete(&self.state.path().join(file), &server(), &self.pki.ca, &pair)
     }
 
     /// Runs kubectl as an administrator and returns what it wrote to standard output.
@@ -387,84 +413,4 @@ async fn wait_ready(kubeconfig: &Path, url: &str, processes: &[&Process]) -> any
         })
     })
     .await
-}
-
-/// The command lines.
-struct Launch<'a> {
-    netns: &'a Netns,
-    binaries: &'a Binaries,
-    state: &'a StateDir,
-}
-
-impl Launch<'_> {
-    fn start(&self, program: Program, args: &[String]) -> anyhow::Result<Process> {
-        Process::start(Spec {
-            name: program.name().to_owned(),
-            program: self.binaries.path(program).to_owned(),
-            args: args.to_vec(),
-            env: Vec::new(),
-            netns: self.netns.clone(),
-            log: self.state.log(program.name()),
-            polite: false,
-        })
-    }
-
-    fn etcd(&self, fsync: bool) -> anyhow::Result<Process> {
-        let data = self.state.path().join("etcd");
-        let args = [
-            format!("--data-dir={}", data.display()),
-            // The lab's data is thrown away; waiting for the disk would only make it slow.
-            format!("--unsafe-no-fsync={}", !fsync),
-            "--log-level=warn".to_owned(),
-            "--listen-client-urls=http://127.0.0.1:2379".to_owned(),
-            "--advertise-client-urls=http://127.0.0.1:2379".to_owned(),
-            "--listen-peer-urls=http://127.0.0.1:2380".to_owned(),
-        ];
-        self.start(Program::Etcd, &args)
-    }
-
-    fn api_server(&self, pki: &Pki, serving: &Pair) -> anyhow::Result<Process> {
-        let policy = self.state.path().join("audit-policy.yaml");
-        std::fs::write(&policy, AUDIT_POLICY)?;
-        let audit = self.state.path().join("logs/audit.jsonl");
-        let file = |flag: &str, path: &Path| format!("--{flag}={}", path.display());
-        let args = [
-            "--etcd-servers=http://127.0.0.1:2379".to_owned(),
-            format!("--advertise-address={API_ADDRESS}"),
-            format!("--secure-port={API_PORT}"),
-            "--authorization-mode=Node,RBAC".to_owned(),
-            "--enable-admission-plugins=NodeRestriction".to_owned(),
-            "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
-            "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-            // No kube-proxy here: the API server dials a webhook Service's endpoints directly.
-            "--enable-aggregator-routing=true".to_owned(),
-            "--allow-privileged=true".to_owned(),
-            "--audit-log-mode=blocking".to_owned(),
-            file("tls-cert-file", &serving.certificate),
-            file("tls-private-key-file", &serving.key),
-            file("client-ca-file", &pki.ca),
-            file("service-account-key-file", &pki.service_account.certificate),
-            file("service-account-signing-key-file", &pki.service_account.key),
-            file("audit-policy-file", &policy),
-            file("audit-log-path", &audit),
-        ];
-        self.start(Program::ApiServer, &args)
-    }
-
-    fn controller_manager(&self, pki: &Pki, dir: &Path) -> anyhow::Result<Process> {
-        let pair = pki.client("system:kube-controller-manager", None)?;
-        let config = user(dir, pki, "controller-manager", &pair)?;
-        let args = [
-            format!("--kubeconfig={}", config.display()),
-            "--leader-elect=false".to_owned(),
-            "--use-service-account-credentials=true".to_owned(),
-            "--allocate-node-cidrs=false".to_owned(),
-            "--bind-address=127.0.0.1".to_owned(),
-            // Nobody sends kubelet heartbeats here; a node's conditions are what the lab's stand-in wrote.
-            "--controllers=*,-node-lifecycle-controller".to_owned(),
-            format!("--root-ca-file={}", pki.ca.display()),
-            format!("--service-account-private-key-file={}", pki.service_account.key.display()),
-        ];
-        self.start(Program::ControllerManager, &args)
-    }
 }

@@ -64,6 +64,20 @@ pub struct Lab {
 }
 
 impl Lab {
+    /// One on this control plane, whose client belongs to the calling runtime.
+    pub(crate) async fn on(plane: ControlPlane) -> anyhow::Result<Self> {
+        Self::on_shared(Arc::new(plane)).await
+    }
+
+    async fn on_shared(plane: Arc<ControlPlane>) -> anyhow::Result<Self> {
+        let client = plane.client().await?;
+        Ok(Self { bench: Arc::new(Bench { plane, logs: Mutex::default() }), client })
+    }
+
+    pub(crate) fn bench(&self) -> &Arc<Bench> {
+        &self.bench
+    }
+
     /// A client with an administrator's rights.
     pub fn client(&self) -> Client {
         self.client.clone()
@@ -173,7 +187,7 @@ impl Bench {
     /// A process description with a log of its own.
     pub(crate) fn spec(&self, name: &str, program: PathBuf, args: Vec<String>, netns: &Netns) -> Spec {
         let log = self.plane.state().log(&format!("{name}-{}", self.plane.next_number()));
-        self.logs.lock().unwrap_or_else(PoisonError::into_inner).push((name.to_owned(), log.clone()));
+        self.watch_log(name, log.clone());
         Spec {
             name: name.to_owned(),
             program,
@@ -185,7 +199,12 @@ impl Bench {
         }
     }
 
-    fn report(&self) {
+    /// Has the end of this log printed when a test fails.
+    pub(crate) fn watch_log(&self, name: &str, log: PathBuf) {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner).push((name.to_owned(), log));
+    }
+
+    pub(crate) fn report(&self) {
         self.plane.state().keep();
         let mut text = String::new();
         let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -199,18 +218,31 @@ impl Bench {
     }
 }
 
+/// A runtime whose threads are in `netns`.
+pub(crate) fn runtime_inside(netns: &Netns) -> anyhow::Result<tokio::runtime::Runtime> {
+    let inside = netns.clone();
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .on_thread_start(move || {
+            if let Err(error) = inside.move_thread_in() {
+                tracing::error!(%error, "a thread of the lab is in the wrong network namespace");
+            }
+        })
+        .build()
+        .context("cannot start a runtime")
+}
+
 fn run_on<T: Send>(
     plane: Arc<ControlPlane>,
     test: impl AsyncFnOnce(&Lab) -> anyhow::Result<T> + Send,
 ) -> anyhow::Result<T> {
     let netns = plane.netns().clone();
     run_inside(&netns, async move || {
-        let client = plane.client().await?;
-        let bench = Arc::new(Bench { plane, logs: Mutex::default() });
-        let lab = Lab { bench: Arc::clone(&bench), client };
+        let lab = Lab::on_shared(plane).await?;
         let outcome = AssertUnwindSafe(test(&lab)).catch_unwind().await;
         if !matches!(outcome, Ok(Ok(_))) {
-            bench.report();
+            lab.bench.report();
         }
         outcome.unwrap_or_else(|panic| resume_unwind(panic))
     })
@@ -221,28 +253,16 @@ fn run_inside<T: Send>(
     netns: &Netns,
     work: impl AsyncFnOnce() -> anyhow::Result<T> + Send,
 ) -> anyhow::Result<T> {
-    netns.enter(|| {
-        let inside = netns.clone();
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .on_thread_start(move || {
-                if let Err(error) = inside.move_thread_in() {
-                    tracing::error!(%error, "a thread of the lab is in the wrong network namespace");
-                }
-            })
-            .build()
-            .context("cannot start a runtime")?;
-        runtime.block_on(work())
-    })
+    netns.enter(|| runtime_inside(netns)?.block_on(work()))
 }
 
-fn start(options: &Options) -> anyhow::Result<ControlPlane> {
+/// Starts a control plane.
+pub(crate) fn start(options: &Options) -> anyhow::Result<ControlPlane> {
     // The first one wins; any later call finds it installed, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let netns = Netns::new("cp")?;
     run_inside(&netns, async || {
-        let plane = ControlPlane::start(netns.clone(), options.fsync).await?;
+        let plane = ControlPlane::start(netns.clone(), options).await?;
         if options.gateway_api {
             binaries::install_gateway_api(&plane).await?;
         }
@@ -266,6 +286,11 @@ fn shared() -> anyhow::Result<Arc<ControlPlane>> {
         start(&Options::default()).map(Arc::new).map_err(|error| format!("{error:#}"))
     });
     plane.clone().map_err(|error| anyhow::anyhow!("the shared control plane did not start: {error}"))
+}
+
+/// Ends the control plane of a lab that is never dropped.
+pub(crate) fn end_with(lab: &Lab) {
+    lab.bench.plane.end();
 }
 
 /// Statics are never dropped, so the shared control plane's directory is removed here. (Its processes die anyway.)

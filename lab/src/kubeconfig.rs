@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 
@@ -29,6 +31,18 @@ pub(crate) fn elsewhere(path: &Path, server: &str, copy: &Path) -> anyhow::Resul
     Ok(copy.to_owned())
 }
 
+/// Writes a kubeconfig whose user is a client certificate, and which needs no other file.
+pub(crate) fn complete(path: &Path, server: &str, ca: &Path, user: &Pair) -> anyhow::Result<PathBuf> {
+    let data = |path: &Path| {
+        let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok::<_, anyhow::Error>(STANDARD.encode(bytes))
+    };
+    let user =
+        json!({ "client-certificate-data": data(&user.certificate)?, "client-key-data": data(&user.key)? });
+    let cluster = json!({ "server": server, "certificate-authority-data": data(ca)? });
+    write_any(path, &cluster, &user)
+}
+
 /// The client configuration that a kubeconfig file describes.
 ///
 /// # Errors
@@ -39,12 +53,16 @@ pub async fn load(path: &Path) -> anyhow::Result<kube::Config> {
 }
 
 fn write(path: &Path, server: &str, ca: &Path, user: &Value) -> anyhow::Result<PathBuf> {
+    write_any(path, &json!({ "server": server, "certificate-authority": ca }), user)
+}
+
+fn write_any(path: &Path, cluster: &Value, user: &Value) -> anyhow::Result<PathBuf> {
     let config = json!({
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": "lab",
         "contexts": [{ "name": "lab", "context": { "cluster": "lab", "user": "lab" } }],
-        "clusters": [{ "name": "lab", "cluster": { "server": server, "certificate-authority": ca } }],
+        "clusters": [{ "name": "lab", "cluster": cluster }],
         "users": [{ "name": "lab", "user": user }],
     });
     // Kubeconfigs are YAML, of which JSON is a part.

@@ -44,6 +44,7 @@ pub mod args;
 pub mod bench;
 pub mod binaries;
 pub mod chart;
+pub mod cluster;
 pub mod control_plane;
 pub mod demo;
 pub mod failover;
@@ -71,6 +72,7 @@ mod sys;
 pub mod up;
 pub mod webhook;
 
+pub use cluster::{Cluster, Machine};
 pub use control_plane::{ControlPlane, Options};
 pub use frame::{Arp, Frame, Mac, Ndp};
 pub use harness::{Lab, run, run_alone};

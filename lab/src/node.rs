@@ -30,7 +30,8 @@ pub const ANNOUNCER_ACCOUNT: &str = "gateherald-announcer";
 pub const SERVICE_URL: &str = "https://10.96.0.1:443";
 const SERVICE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
 const ADMIN_PORT: u16 = 9471;
-const DEBUG_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9472);
+/// Where an announcer serves `/vips`, on its node.
+pub(crate) const DEBUG_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9472);
 
 /// What a node shall be.
 #[derive(Clone, Debug, Default)]

@@ -34,6 +34,22 @@ pub async fn until<T>(
     }
 }
 
+/// As [`until`], on the calling thread; whether `look` found it `within` the time.
+pub(crate) fn block_until(
+    within: Duration,
+    mut look: impl FnMut() -> anyhow::Result<bool>,
+) -> anyhow::Result<bool> {
+    let mut waited = Duration::ZERO;
+    while !look()? {
+        if waited >= within {
+            return Ok(false);
+        }
+        std::thread::sleep(STEP);
+        waited += STEP;
+    }
+    Ok(true)
+}
+
 /// One look of [`until`].
 #[derive(Debug)]
 pub enum Look<T> {

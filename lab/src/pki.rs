@@ -17,6 +17,12 @@ pub(crate) struct Pair {
     pub(crate) key: PathBuf,
 }
 
+impl std::fmt::Debug for Pki {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pki").field("ca", &self.ca).finish_non_exhaustive()
+    }
+}
+
 /// The authority and where its files are.
 pub(crate) struct Pki {
     dir: PathBuf,

@@ -64,7 +64,7 @@ impl StateDir {
     /// Removes everything now, or everything but logs and kubeconfigs when it is to be kept.
     pub(crate) fn clear(&self) {
         if self.is_kept() {
-            for dir in ["etcd", "pki", "helm", "kubeconfigs", "lock"] {
+            for dir in ["etcd", "pki", "helm", "kubeconfigs", "lock", "pause.tar"] {
                 let path = self.path.join(dir);
                 let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
             }
