@@ -10,12 +10,11 @@ use kube::ResourceExt;
 
 use super::narrator::Narrator;
 use super::stage::{GATEWAY, LABEL, POLICY, SERVICE, Stage, is_in_the_right_pool};
-use crate::chart::{self, NAMESPACE};
+use crate::chart::NAMESPACE;
+use crate::cluster::Machine;
 use crate::frame::{Mac, Tenure, tenures};
-use crate::node::Node;
-use crate::patience::LONG;
+use crate::patience::{self, LONG, Look};
 use crate::sniffer::Sniffer;
-use crate::webhook::Webhook;
 
 /// How often the client asks while a gap is measured.
 const ASKING: Duration = Duration::from_millis(5);
@@ -26,12 +25,13 @@ const STEADY: usize = 40;
 pub(super) async fn setting(stage: &Stage<'_>, narrator: &mut Narrator) -> anyhow::Result<()> {
     narrator.chapter("The setting")?;
     narrator.say(
-        "Three nodes share a LAN, 192.168.99.0/24, and a client is on it too. An announcer runs on each node, with \
-         exactly the rights that the chart grants. A stand-in for Cilium's Gateway controller generates Services, and a \
+        "Three nodes share a LAN, 192.168.99.0/24, and a client is on it too. The chart is installed without its \
+         webhook: an announcer runs in a pod on each node. A stand-in for Cilium's Gateway controller generates Services, and a \
          stand-in for its LB-IPAM gives them addresses: from mdhlabs-pool (192.168.99.128/25) if they carry the label \
          mdhlabs-arp=enable when they are created, else from a default pool.",
     )?;
     show(stage, narrator, "get nodes").await?;
+    show(stage, narrator, &format!("get pods -n {NAMESPACE}")).await?;
     narrator
         .say("Somebody has written this policy: announce what carries the label, from workers, on ens18.")?;
     narrator.command("cat mdhlabs-layer2-policy.yaml", POLICY)
@@ -59,8 +59,8 @@ pub(super) async fn without_the_webhook(stage: &Stage<'_>, narrator: &mut Narrat
     let label = format!("{}={}", LABEL.0, LABEL.1);
     let command = ["label", "service", "-n", "prod", SERVICE, &label];
     narrator.command(&format!("kubectl {}", command.join(" ")), &stage.lab.kubectl(&command).await?)?;
-    let holder = stage.holder(vip).await?;
-    let answer = stage.lan.client().ask(vip, LONG).await?;
+    let holder = stage.cluster.holder(vip).await?;
+    let answer = stage.cluster.lan().client().ask(vip, LONG).await?;
     narrator.check(
         answer.sender_mac == holder.mac() && !is_in_the_right_pool(vip),
         &format!("by hand it works: {} answers, though for an address of the wrong pool", holder.name()),
@@ -74,65 +74,67 @@ pub(super) async fn without_the_webhook(stage: &Stage<'_>, narrator: &mut Narrat
 }
 
 /// The webhook labels the Service in its CREATE, and everything behind it falls into place.
-pub(super) async fn with_the_webhook(
-    stage: &Stage<'_>,
-    narrator: &mut Narrator,
-) -> anyhow::Result<Vec<Webhook>> {
+pub(super) async fn with_the_webhook(stage: &Stage<'_>, narrator: &mut Narrator) -> anyhow::Result<()> {
     narrator.chapter("With the webhook: labelled at birth")?;
-    let output = chart::install(stage.lab.control_plane(), &["webhook.enabled=true"]).await?;
-    narrator.command(
-        &format!(
-            "helm upgrade --install gateherald charts/gateherald -n {NAMESPACE} --set webhook.enabled=true"
-        ),
-        output.lines().next().unwrap_or_default(),
-    )?;
-    let mut webhooks = Vec::new();
-    for _ in 0..2 {
-        webhooks.push(stage.lab.run_webhook(&[]).await?);
-    }
+    stage.install(narrator, "webhook.enabled=true").await?;
+    show(stage, narrator, &format!("get pods -n {NAMESPACE}")).await?;
     narrator.step("two replicas serve with a CA that they made and registered themselves")?;
     let (old, _) = stage.service(None).await?;
     let (created, vip) = recreate(stage, narrator, &old).await?;
     right_at_birth(narrator, &created, vip)?;
     show(stage, narrator, "get service -n prod cilium-gateway-cd-arp-gw -L mdhlabs-arp").await?;
-    let audit = webhooks.iter().flat_map(Webhook::audit).find(|record| record.to_string().contains(LABEL.0));
-    narrator.check(audit.is_some(), "the webhook's audit log says what it did")?;
-    if let Some(record) = audit {
-        narrator.command(
-            "grep '\"target\":\"audit\"' webhook.log   # what its pod would log",
-            &record.to_string(),
-        )?;
+    let record = audit(stage).await;
+    narrator.check(record.is_ok(), "the webhook's audit log says what it did")?;
+    if let Ok(record) = record {
+        narrator.command(&format!("kubectl {} | grep '\"target\":\"audit\"'", LOGS.join(" ")), &record)?;
     }
-    let holder = stage.holder(vip).await?;
+    let holder = stage.cluster.holder(vip).await?;
     show(stage, narrator, &format!("get leases -n {NAMESPACE}")).await?;
-    answered_by(stage, narrator, vip, holder).await?;
-    Ok(webhooks)
+    answered_by(stage, narrator, vip, holder).await
+}
+
+/// What both replicas wrote.
+const LOGS: [&str; 6] = ["logs", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=webhook", "--tail=-1"];
+
+/// The audit line about the label of the story.
+async fn audit(stage: &Stage<'_>) -> anyhow::Result<String> {
+    patience::until("an audit line", LONG, async || {
+        let log = stage.lab.kubectl(&LOGS).await?;
+        let ours = |line: &&str| line.contains(r#""target":"audit""#) && line.contains(LABEL.0);
+        Ok(log
+            .lines()
+            .find(ours)
+            .map_or(Look::NotYet("none".to_owned()), |line| Look::Found(line.to_owned())))
+    })
+    .await
 }
 
 /// The holder goes, another node answers.
 pub(super) async fn the_holder_stops(stage: &Stage<'_>, narrator: &mut Narrator) -> anyhow::Result<()> {
     narrator.chapter("The holder stops")?;
     let (_, vip) = stage.service(None).await?;
-    let holder = stage.holder(vip).await?;
+    let holder = stage.cluster.holder(vip).await?;
     narrator.say(&format!(
-        "The client asks every {} ms who has {vip}, a capture on the LAN takes the times, and the announcer on {} is told \
-         to stop, as a rolling update would.",
+        "The client asks every {} ms who has {vip}, a capture on the LAN takes the times, and the announcer's pod on {} is \
+         deleted, as a rolling update would.",
         ASKING.as_millis(),
         holder.name(),
     ))?;
-    let wire = stage.lan.sniff()?;
-    let asking = stage.lan.client().ask_every(ASKING, &[vip]);
+    let wire = stage.cluster.lan().sniff()?;
+    let asking = stage.cluster.lan().client().ask_every(ASKING, &[vip]);
     steady(&wire, vip, |mac| mac == holder.mac()).await?;
-    let announcer = stage.announcer(holder.name())?;
-    announcer.process().terminate().await?;
+    let pod = announcer(stage, holder).await?;
+    show(stage, narrator, &format!("delete pod -n {NAMESPACE} {pod} --wait=false")).await?;
     steady(&wire, vip, |mac| mac != holder.mac()).await?;
     drop(asking);
     let (old, new) = handover(&wire, vip)?;
-    let heir = stage.nodes.iter().find(|node| node.mac() == new.mac).context("an unknown host answered")?;
+    let machines = stage.cluster.machines();
+    let heir =
+        machines.iter().find(|machine| machine.mac() == new.mac).context("an unknown host answered")?;
     let gap = new.first.checked_sub(old.last);
     show(stage, narrator, &format!("get leases -n {NAMESPACE}")).await?;
     narrator.check(
-        heir.name() != holder.name() && stage.holder(vip).await?.name() == heir.name(),
+        heir.name() != holder.name() && stage.cluster.holder(vip).await?.name() == heir.name(),
         &format!("{} took over from {} and holds the lease", heir.name(), holder.name()),
     )?;
     let gap = gap.map(|gap| format!("{:.1} ms", gap.as_secs_f64() * 1000.0));
@@ -145,9 +147,16 @@ pub(super) async fn the_holder_stops(stage: &Stage<'_>, narrator: &mut Narrator)
             None => "one stopped before the other began".to_owned(),
         },
     )?;
-    answered_by(stage, narrator, vip, heir).await?;
-    announcer.process().restart().await?;
-    announcer.wait_ready().await
+    answered_by(stage, narrator, vip, heir).await
+}
+
+/// The announcer's pod on a node.
+async fn announcer(stage: &Stage<'_>, machine: &Machine) -> anyhow::Result<String> {
+    let node = format!("--field-selector=spec.nodeName={}", machine.name());
+    let selector = "app.kubernetes.io/component=announcer";
+    let pod =
+        ["get", "pods", "-n", NAMESPACE, "-l", selector, &node, "-o=jsonpath={.items[0].metadata.name}"];
+    stage.lab.kubectl(&pod).await
 }
 
 /// The Service is deleted, and what comes back is right by itself.
@@ -156,7 +165,7 @@ pub(super) async fn created_again(stage: &Stage<'_>, narrator: &mut Narrator) ->
     let (old, _) = stage.service(None).await?;
     let (created, vip) = recreate(stage, narrator, &old).await?;
     right_at_birth(narrator, &created, vip)?;
-    let holder = stage.holder(vip).await?;
+    let holder = stage.cluster.holder(vip).await?;
     answered_by(stage, narrator, vip, holder).await
 }
 
@@ -183,13 +192,13 @@ async fn answered_by(
     stage: &Stage<'_>,
     narrator: &mut Narrator,
     vip: Ipv4Addr,
-    node: &Node,
+    machine: &Machine,
 ) -> anyhow::Result<()> {
-    let answer = stage.lan.client().ask(vip, LONG).await?;
+    let answer = stage.cluster.lan().client().ask(vip, LONG).await?;
     let answered = arping(stage, narrator, vip).await?;
     narrator.check(
-        answered && answer.sender_mac == node.mac(),
-        &format!("{} ({}) answers for {vip}", node.name(), node.mac()),
+        answered && answer.sender_mac == machine.mac(),
+        &format!("{} ({}) answers for {vip}", machine.name(), machine.mac()),
     )
 }
 

@@ -1,27 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The things on stage: a LAN, three nodes, the stand-ins, and the objects of the story.
+//! The things on stage: a cluster, the stand-ins, and the objects of the story.
 
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::process::Output;
-use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context;
 use futures::{StreamExt, TryStreamExt};
-use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Service;
 use kube::Api;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 
-use crate::chart::NAMESPACE;
+use super::narrator::Narrator;
+use crate::chart::{self, NAMESPACE, RELEASE};
+use crate::cluster::Cluster;
 use crate::harness::Lab;
-use crate::lan::Lan;
-use crate::netns::Netns;
-use crate::node::{Announcer, Node, NodeSpec};
 use crate::patience::{self, LONG, Look};
 use crate::standin::address_allocator::{self, Pool};
 use crate::standin::gateway_controller::{GatewayController, Running, UpdateStyle};
-use crate::webhook::Webhook;
 
 /// The Service that the controller generates for the Gateway of the story.
 pub(super) const SERVICE: &str = "cilium-gateway-cd-arp-gw";
@@ -37,11 +32,8 @@ pub(super) const GATEWAY: &str = include_str!("gateway.yaml");
 /// What is on stage. Fields are dropped in this order.
 pub(super) struct Stage<'a> {
     pub(super) lab: &'a Lab,
-    pub(super) announcers: Vec<(String, Announcer)>,
-    webhooks: Mutex<Vec<Webhook>>,
     _standins: [Running; 2],
-    pub(super) nodes: Vec<Node>,
-    pub(super) lan: Lan,
+    pub(super) cluster: Cluster,
 }
 
 /// A Service that was deleted and came back.
@@ -56,39 +48,32 @@ pub(super) struct Recreated {
 
 impl<'a> Stage<'a> {
     /// Sets it: everything but the Gateway.
-    pub(super) async fn set(lab: &'a Lab) -> anyhow::Result<Self> {
-        let lan = lab.named_lan("lan", NET[2])?;
-        let mut nodes = Vec::new();
-        for (name, role) in [
-            ("control-1", Some("node-role.kubernetes.io/control-plane")),
-            ("worker-1", None),
-            ("worker-2", None),
-        ] {
-            let labels: BTreeMap<_, _> =
-                role.map(|role| (role.to_owned(), String::new())).into_iter().collect();
-            nodes.push(lan.add_node_with(NodeSpec { name: name.to_owned(), labels }).await?);
-        }
+    pub(super) async fn set(lab: &'a Lab, narrator: &mut Narrator) -> anyhow::Result<Self> {
+        let cluster = Cluster::start(lab).await?;
+        narrator.step("three nodes are Ready")?;
         for objects in [STORY, POLICY] {
             lab.apply(objects).await.context("cannot apply the story's objects")?;
         }
         let controller = GatewayController::new(lab.client(), UpdateStyle::MergeLabels).run("cilium");
         let allocator = address_allocator::run(lab.client(), pools());
-        let running = nodes.iter().map(async |node| {
-            Ok::<_, anyhow::Error>((node.name().to_owned(), node.run_announcer(&[]).await?))
-        });
-        let announcers = futures::future::try_join_all(running).await?;
-        let webhooks = Mutex::default();
-        Ok(Self { lab, announcers, webhooks, _standins: [controller, allocator], nodes, lan })
+        let stage = Self { lab, _standins: [controller, allocator], cluster };
+        narrator.step("the announcers watch for 15 s whether Cilium itself announces")?;
+        // The story begins without the webhook; its second chapter installs it.
+        stage.install(narrator, "webhook.enabled=false").await?;
+        Ok(stage)
     }
 
-    /// Lets webhook replicas live as long as the stage.
-    pub(super) fn keep_webhooks(&self, webhooks: Vec<Webhook>) {
-        *self.webhooks.lock().unwrap_or_else(PoisonError::into_inner) = webhooks;
-    }
-
-    /// The namespaces that a person may want to look into.
-    pub(super) fn places(&self) -> Vec<&Netns> {
-        std::iter::once(self.lan.client().netns()).chain(self.nodes.iter().map(Node::netns)).collect()
+    /// Installs the chart, or changes it, and shows how.
+    pub(super) async fn install(&self, narrator: &mut Narrator, value: &str) -> anyhow::Result<()> {
+        let output = chart::deploy(self.lab.control_plane(), &chart::directory(), &[value]).await?;
+        let wanted = |line: &&str| line.starts_with("Release") || line.starts_with("STATUS");
+        let lines: Vec<&str> = output.lines().filter(wanted).collect();
+        narrator.command(
+            &format!(
+                "helm upgrade --install {RELEASE} charts/gateherald -n {NAMESPACE} --create-namespace --wait --set {value}"
+            ),
+            &lines.join("\n"),
+        )
     }
 
     /// The generated Service with its address, once it is another one than `before`.
@@ -129,32 +114,9 @@ impl<'a> Stage<'a> {
         Ok(Recreated { output, created, vip })
     }
 
-    /// The node that the claim of this address names.
-    pub(super) async fn holder(&self, vip: Ipv4Addr) -> anyhow::Result<&Node> {
-        let leases: Api<Lease> = Api::namespaced(self.lab.client(), NAMESPACE);
-        let name = format!("gateherald-vip-{vip}");
-        let holder = patience::until("somebody claims the address", LONG, async || {
-            let lease = leases.get_opt(&name).await?;
-            let holder =
-                lease.and_then(|lease| lease.spec?.holder_identity).filter(|holder| !holder.is_empty());
-            Ok(holder.map_or_else(|| Look::NotYet(format!("no holder in {name}")), Look::Found))
-        })
-        .await?;
-        self.nodes
-            .iter()
-            .find(|node| node.name() == holder)
-            .with_context(|| format!("no node is called {holder}"))
-    }
-
-    /// The announcer of a node.
-    pub(super) fn announcer(&self, node: &str) -> anyhow::Result<&Announcer> {
-        let found = self.announcers.iter().find(|(name, _)| name == node);
-        found.map(|(_, announcer)| announcer).with_context(|| format!("no announcer runs on {node}"))
-    }
-
     /// Runs arping as a person would.
     pub(super) async fn arping(&self, vip: Ipv4Addr) -> anyhow::Result<Output> {
-        self.lan.client().arping(vip, &["-c", "2", "-w", "3"]).await
+        self.cluster.lan().client().arping(vip, &["-c", "2", "-w", "3"]).await
     }
 }
 
