@@ -15,7 +15,8 @@ TOOLS := $(CACHE)/tools
 RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 CHAPTERS ?= handler wire failover moves load webhook
 # command:Debian package
-NEEDED := cc:build-essential cmake:cmake ip:iproute2 arping:iputils-arping nft:nftables setpriv:util-linux faketime:faketime
+NEEDED := cc:build-essential cmake:cmake ip:iproute2 arping:iputils-arping nft:nftables setpriv:util-linux faketime:faketime \
+	containerd:containerd runc:runc ptp:containernetworking-plugins
 
 # The tests and the demo make network namespaces, so they run as root; what is built stays the user's.
 ifneq ($(shell id -u),0)
@@ -23,8 +24,10 @@ SUDO := sudo -E
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 endif
+# Building is not for root.
+UNPRIVILEGED := env -u CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER -u CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER
 
-.PHONY: help setup build controlplane crd test model fuzz demo bench failover lint lint-workflows chart plugin publish fmt fmt-check deny advisories clean
+.PHONY: help setup build images controlplane crd test test-cluster cluster cluster-down model fuzz demo bench failover lint lint-workflows chart plugin publish fmt fmt-check deny advisories clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,7 +35,7 @@ help: ## List the targets
 setup: ## Install the system packages that are missing
 	@missing=""; \
 	for need in $(NEEDED); do \
-	  PATH="$$PATH:/usr/sbin:/sbin" command -v "$${need%%:*}" >/dev/null || missing="$$missing $${need##*:}"; \
+	  PATH="$$PATH:/usr/sbin:/sbin:/usr/lib/cni:/opt/cni/bin" command -v "$${need%%:*}" >/dev/null || missing="$$missing $${need##*:}"; \
 	done; \
 	if [ -n "$$missing" ]; then \
 	  echo "installing:$$missing"; \
@@ -52,9 +55,11 @@ $(TOOLS)/bin/cargo-fuzz:
 build: setup ## Build all programs
 	$(CARGO) build --workspace --bins
 
+images: setup ## Build both images FROM scratch, as OCI archives in target/images
+	@$(UNPRIVILEGED) $(CARGO) run --quiet --package gateherald-lab -- images
+
 controlplane: build ## Build the lab's control plane (etcd, Kubernetes, Helm) into the cache, once
-	@env -u CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER -u CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER \
-	  $(CARGO) run --quiet --package gateherald-lab -- build
+	@$(UNPRIVILEGED) $(CARGO) run --quiet --package gateherald-lab -- build
 
 crd: ## Write the chart's CustomResourceDefinition anew from model/src/crd.rs
 	@$(CARGO) run --quiet --package gateherald-model --example crd > charts/gateherald/files/l2announcementpolicies.new
@@ -62,6 +67,15 @@ crd: ## Write the chart's CustomResourceDefinition anew from model/src/crd.rs
 
 test: needs-root controlplane ## Run every test: tables, properties, a real API server, real frames
 	$(CARGO) test --workspace
+
+test-cluster: needs-root controlplane images ## Install the chart into a cluster with kubelets and pods, and try everything there
+	$(CARGO) test --workspace --test cluster -- --test-threads 1
+
+cluster: needs-root controlplane images ## Start that cluster and leave it running
+	@$(CARGO) run --quiet --package gateherald-lab -- cluster up
+
+cluster-down: needs-root ## Stop it
+	@$(CARGO) run --quiet --package gateherald-lab -- cluster down
 
 model: ## Search long for two owners: SEEDS=FROM..TO random schedules of the ownership rules
 	GATEHERALD_MODEL_SEEDS=$(or $(SEEDS),0..300000) $(CARGO) test --package gateherald-announcer --lib claims::tests -- --nocapture
@@ -78,7 +92,7 @@ fuzz: setup $(TOOLS)/bin/cargo-fuzz ## Feed every parser and decision anything, 
 	    -max_total_time=$(or $(SECONDS),300) -timeout=10 -print_final_stats=1; \
 	done
 
-demo: needs-root controlplane ## Tell the story on a real control plane; KEEP=1 leaves it running
+demo: needs-root controlplane images ## Tell the story on a real cluster; KEEP=1 leaves it running
 	@$(CARGO) run --quiet --package gateherald-lab -- demo $(if $(filter-out 0,$(KEEP)),--keep)
 
 bench: needs-root setup ## Measure with release builds and write docs/performance.md; CHAPTERS="wire load" chooses
