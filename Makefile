@@ -27,7 +27,7 @@ endif
 # Building is not for root.
 UNPRIVILEGED := env -u CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER -u CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER
 
-.PHONY: help setup build images controlplane crd test test-cluster cluster cluster-down model fuzz demo bench failover lint lint-workflows chart plugin publish fmt fmt-check deny advisories clean
+.PHONY: help setup build cli images controlplane crd test test-cluster cluster cluster-down model fuzz demo bench failover lint lint-workflows chart plugin publish fmt fmt-check deny advisories clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,14 @@ build: setup ## Build all programs
 
 images: setup ## Build both images FROM scratch, as OCI archives in target/images
 	@$(UNPRIVILEGED) $(CARGO) run --quiet --package gateherald-lab -- images
+
+cli: ## Build kubectl-gateherald for people: program, completion script and man pages in target/cli
+	$(CARGO) build --release --package gateherald-cli
+	@rm -rf target/cli && mkdir -p target/cli
+	@install -m 755 target/release/kubectl-gateherald cli/completion/kubectl_complete-gateherald target/cli
+	@$(UNPRIVILEGED) $(CARGO) run --quiet --release --package gateherald-cli --example man -- target/cli/man
+	@cp LICENSE target/cli
+	@echo "in target/cli; put both programs on the PATH, and the pages where man finds them"
 
 controlplane: build ## Build the lab's control plane (etcd, Kubernetes, Helm) into the cache, once
 	@$(UNPRIVILEGED) $(CARGO) run --quiet --package gateherald-lab -- build

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Who answers for an address: the question and the answers as frames, and what they amount to. Pure.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
+
+use gateherald_wire::{ArpFrame, FrameError, MacAddr, NdpFrame, NdpRepr, NeighborFrame};
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// Where it was heard.
+    pub(crate) interface: String,
+    /// Who answered.
+    pub(crate) mac: MacAddr,
+    /// How long after the question.
+    pub(crate) after: Duration,
+}
+
+/// What the answers amount to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Nobody has the address.
+    Nobody,
+    /// One host has it.
+    One,
+    /// Several do, on one broadcast domain.
+    Conflict,
+}
+
+/// The question of the host `mac`, which has `own`. Without an address of its own it asks as one that looks for a free
+/// address does; that silences an announcer that holds on to its addresses while the API server is away, so it is the
+/// second choice.
+pub(crate) fn question(mac: MacAddr, own: Option<IpAddr>, vip: IpAddr) -> NeighborFrame {
+    match (own, vip) {
+        (Some(IpAddr::V4(own)), IpAddr::V4(vip)) => ArpFrame::request(mac, own, vip).into(),
+        (Some(IpAddr::V6(own)), IpAddr::V6(vip)) => NdpFrame::solicit(mac, own, vip).into(),
+        (_, vip) => NeighborFrame::probe(mac, vip),
+    }
+}
+
+/// Who speaks for the address in this frame.
+pub(crate) fn answerer(bytes: &[u8], vip: IpAddr) -> Result<Option<MacAddr>, FrameError> {
+    match vip {
+        IpAddr::V4(vip) => {
+            let frame = ArpFrame::parse(bytes)?;
+            Ok((frame.arp.spa == vip && frame.arp.spa != Ipv4Addr::UNSPECIFIED).then_some(frame.arp.sha))
+        }
+        IpAddr::V6(vip) => {
+            let frame = NdpFrame::parse(bytes)?;
+            let NdpRepr::Advert { target, link_layer, .. } = frame.ndp else { return Ok(None) };
+            Ok((target == vip && target != Ipv6Addr::UNSPECIFIED).then(|| link_layer.unwrap_or(frame.source)))
+        }
+    }
+}
+
+/// Two hosts on one interface are a conflict; one host that is heard on two interfaces of this machine is none.
+pub(crate) fn verdict(answers: &[Answer]) -> Verdict {
+    let mut heard: BTreeMap<&str, Vec<MacAddr>> = BTreeMap::new();
+    for answer in answers {
+        let macs = heard.entry(&answer.interface).or_default();
+        if !macs.contains(&answer.mac) {
+            macs.push(answer.mac);
+        }
+    }
+    match heard.values().map(Vec::len).max() {
+        None => Verdict::Nobody,
+        Some(1) => Verdict::One,
+        Some(_) => Verdict::Conflict,
+    }
+}
+
+/// What a person is told. `known` says whose MACs are nodes'.
+pub(crate) fn told(vip: IpAddr, answers: &[Answer], interfaces: &[String], known: &BTreeMap<String, String>) -> String {
+    let mut text = String::new();
+    for answer in answers {
+        let node = known.get(&answer.mac.to_string()).map_or_else(String::new, |node| format!(" (node {node})"));
+        let _ = writeln!(
+            text,
+            "{vip} is at {}{node} on {}, {:.3} ms",
+            answer.mac,
+            answer.interface,
+            answer.after.as_secs_f64() * 1000.0
+        );
+    }
+    let conclusion = match verdict(answers) {
+        Verdict::Nobody => format!("nobody answers for {vip} on {}", interfaces.join(", ")),
+        Verdict::One => format!("one host answers for {vip}"),
+        Verdict::Conflict => format!("several hosts answer for {vip}: a conflict (GH064)"),
+    };
+    text + &conclusion + "\n"
+}
+
+#[cfg(test)]
+mod tests;
