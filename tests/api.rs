@@ -6,6 +6,7 @@ mod api_certificates_mounted;
 mod api_chart;
 mod api_chart_install;
 mod api_chart_rights;
+mod api_cli;
 mod api_crowd;
 mod api_failure_table;
 mod api_lab;
