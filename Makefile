@@ -16,7 +16,7 @@ RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 CHAPTERS ?= handler wire failover moves load webhook
 # command:Debian package
 NEEDED := cc:build-essential cmake:cmake ip:iproute2 arping:iputils-arping nft:nftables setpriv:util-linux faketime:faketime \
-	containerd:containerd runc:runc ptp:containernetworking-plugins
+	containerd:containerd runc:runc ptp:containernetworking-plugins chromium:chromium
 
 # The tests and the demo make network namespaces, so they run as root; what is built stays the user's.
 ifneq ($(shell id -u),0)

@@ -14,6 +14,7 @@ use gateherald_lab::programs::program;
 use gateherald_lab::standin::address_allocator::{self, Pool};
 use gateherald_lab::standin::gateway_controller::{GatewayController, UpdateStyle};
 use gateherald_lab::{Announcer, Lab, Lan, Netns, Node, Options};
+use gateherald_tests::browser::Browser;
 use k8s_openapi::api::core::v1::Service;
 use kube::Api;
 use kube::api::PostParams;
@@ -316,11 +317,45 @@ async fn served_live(story: &Story<'_>, vip: Ipv4Addr) -> anyhow::Result<()> {
     let mut stranger = Reader(http(&address, "evil.example", "/").await?, Vec::new());
     stranger.until("403").await?;
     let mut events = Reader(http(&address, &address, "/events").await?, Vec::new());
+    let mut browser = Browser::open(plane.netns(), &format!("http://{address}/")).await?;
+    looked_at(&mut browser, vip).await?;
     let from = holder(story, vip).await?;
     let there = story.nodes[1 - from].name();
     let moved = plugin(story.lab, &["move", &vip.to_string(), "--to", there, "--yes"]).await?;
     ensure!(moved.code == 0, "{}", moved.err);
-    events.until(&format!("\"to\":\"{there}\"")).await
+    events.until(&format!("\"to\":\"{there}\"")).await?;
+    browser.until(&format!("document.querySelector('#timeline li')?.textContent.endsWith('→ {there}')")).await?;
+    browser.until(&format!("document.querySelector('nav small').textContent.includes('on {there}')")).await?;
+    browser.screenshot(&screenshots().join("flow-moved.png")).await
+}
+
+/// Where pictures of the page are left, to be looked at.
+fn screenshots() -> std::path::PathBuf {
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../target/screenshots").into()
+}
+
+/// The page as a person uses it: by mouse and by keyboard, in the light and in the dark.
+async fn looked_at(browser: &mut Browser, vip: Ipv4Addr) -> anyhow::Result<()> {
+    browser.until("document.querySelectorAll('.box').length >= 9").await?;
+    browser.until(&format!("document.querySelector('nav button').textContent.startsWith('{vip}')")).await?;
+    browser.screenshot(&screenshots().join("flow-light.png")).await?;
+    browser.scheme("dark").await?;
+    browser.screenshot(&screenshots().join("flow-dark.png")).await?;
+    browser.press("/", "/").await?;
+    browser.until("document.activeElement.id === 'search'").await?;
+    for key in ["n", "o", "n", "e"] {
+        browser.press(key, key).await?;
+    }
+    browser.until("document.querySelectorAll('nav button').length === 0").await?;
+    browser.evaluate("document.getElementById('search').value = ''; document.getElementById('search').oninput()").await?;
+    browser.evaluate("document.getElementById('broken').click()").await?;
+    browser.until("document.querySelectorAll('nav button').length === 0").await?;
+    browser.evaluate("document.getElementById('broken').click()").await?;
+    let address = format!("document.querySelector('.box[data-id=\"address:{vip}\"]')");
+    browser.evaluate(&format!("{address}.focus()")).await?;
+    browser.press("Enter", "\r").await?;
+    browser.until("!document.getElementById('details').hidden").await?;
+    browser.until("document.querySelectorAll('#timeline li').length >= 1").await
 }
 
 async fn http(address: &str, host: &str, path: &str) -> anyhow::Result<TcpStream> {

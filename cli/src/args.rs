@@ -410,6 +410,7 @@ pub enum AuditOutput {
 }
 
 /// Flags of `cleanup`.
+#[allow(clippy::struct_excessive_bools, reason = "flags are what they are")]
 #[derive(Debug, Clone, ClapArgs)]
 pub struct CleanupArgs {
     /// Only show what would be removed

@@ -126,9 +126,7 @@ fn verdict(picture: &Picture<'_>, code: Code, found: Vec<Finding>) -> Verdict {
         15 => webhook::dry_run(picture),
         16 => webhook::fail_open(picture),
         26 => server::label_rules(picture),
-        _ if found.is_empty() && unread(picture, code).is_some() => {
-            unread(picture, code).map_or(Verdict::Found(found), Verdict::skipped)
-        }
+        _ if found.is_empty() && !unread(picture, code).is_empty() => all_of(&unread(picture, code)),
         30 => with(announcing::pools(picture)),
         32 => with(announcing::validity(picture)),
         40 => with(announcing::sessions(picture)),
@@ -145,27 +143,35 @@ fn verdict(picture: &Picture<'_>, code: Code, found: Vec<Finding>) -> Verdict {
     }
 }
 
+/// Everything that is missing, so that it need not be found out one by one.
+fn all_of(gaps: &[&Gap]) -> Verdict {
+    let mut told: Vec<String> = gaps.iter().map(ToString::to_string).collect();
+    told.dedup();
+    Verdict::Skipped(told.join("; "))
+}
+
 /// Without these lists nothing can be said.
-fn unread<'a>(picture: &Picture<'a>, code: Code) -> Option<&'a Gap> {
-    let snapshot = picture.snapshot;
-    let (gateways, services) = (snapshot.gateways.unknown(), snapshot.services.unknown());
-    let policies = || snapshot.policies.unknown().or(snapshot.cilium_policies.unknown());
-    let (nodes, leases) = (|| snapshot.nodes.unknown(), || snapshot.leases.unknown());
-    match code.0 {
-        20..=25 => gateways.or(services),
-        30 => services.or(snapshot.cilium_pools.unreadable()).or(snapshot.metallb_pools.unreadable()),
-        31..=35 => services.or_else(policies),
-        40 | 41 | 44 | 45 | 46 => services.or_else(policies).or_else(nodes).or_else(leases),
-        42 | 49 => leases(),
-        43 | 48 => policies().or_else(nodes),
-        47 => services.or(snapshot.slices.unknown()),
-        60 | 66 => snapshot.config_maps.unknown(),
-        61 => snapshot.cilium_leases.unknown(),
-        62 | 63 => snapshot.daemon_sets.unknown(),
-        64 => services,
-        65 => snapshot.slices.unknown().or(snapshot.daemon_sets.unknown()),
-        _ => None,
-    }
+fn unread<'a>(picture: &Picture<'a>, code: Code) -> Vec<&'a Gap> {
+    let s = picture.snapshot;
+    let (gateways, services, slices) = (s.gateways.unknown(), s.services.unknown(), s.slices.unknown());
+    let (ours, ciliums) = (s.policies.unknown(), s.cilium_policies.unknown());
+    let (nodes, leases, sets) = (s.nodes.unknown(), s.leases.unknown(), s.daemon_sets.unknown());
+    let gaps = match code.0 {
+        20..=25 => vec![gateways, services],
+        30 => vec![services, s.cilium_pools.unreadable(), s.metallb_pools.unreadable()],
+        31..=35 => vec![services, ours, ciliums],
+        40 | 41 | 44 | 45 | 46 => vec![services, ours, ciliums, nodes, leases],
+        42 | 49 => vec![leases],
+        43 | 48 => vec![ours, ciliums, nodes],
+        47 => vec![services, slices],
+        60 | 66 => vec![s.config_maps.unknown()],
+        61 => vec![s.cilium_leases.unknown()],
+        62 | 63 => vec![sets],
+        64 => vec![services],
+        65 => vec![slices, sets],
+        _ => Vec::new(),
+    };
+    gaps.into_iter().flatten().collect()
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The story as a snapshot, and what may go wrong with it. For tests.
 
-use std::sync::LazyLock;
+use std::{fs, path::Path, sync::LazyLock};
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     checks::Report,
@@ -116,4 +116,27 @@ pub(crate) fn traces(snapshot: &Snapshot) -> Vec<Trace> {
 pub(crate) fn report(snapshot: &Snapshot) -> Report {
     let picture = Picture::new(snapshot, None);
     Report::new(&picture, &trace::all(&picture))
+}
+
+/// The story without the label on the Service, whose address is of another pool, and which nobody claims.
+pub(crate) fn broken() -> Snapshot {
+    story(|o| {
+        remove(o, "Lease", "gateherald-vip-");
+        let metadata = &mut object(o, "Service", "cilium-gateway-cd-arp-gw")["metadata"];
+        (metadata["labels"], metadata["annotations"]) = (json!({}), json!({}));
+        object(o, "Service", "cilium-gateway-cd-arp-gw")["status"]["loadBalancer"]["ingress"][0]["ip"] =
+            json!("192.168.99.100");
+    })
+}
+
+/// Compares with `golden/NAME`; what came instead is left beside it under `target`.
+pub(crate) fn golden(name: &str, text: &str) -> Option<String> {
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/render/golden")).join(name);
+    if fs::read_to_string(&path).ok().as_deref() == Some(text) {
+        return None;
+    }
+    let came = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/golden"));
+    fs::create_dir_all(came).unwrap();
+    fs::write(came.join(name), text).unwrap();
+    Some(format!("{name} differs: see target/golden/{name}"))
 }

@@ -173,7 +173,7 @@ impl Drawing<'_> {
         let labels = self.part(PartKind::Labels, &key);
         self.edge(&service, &labels, &trace.labels);
         let mut sources = Vec::new();
-        if trace.pools.is_empty() && !trace.pool.holds() {
+        if trace.pools.is_empty() && (!trace.pool.findings.is_empty() || !trace.pool.holds()) {
             sources.push(self.nothing(PartKind::Pool, &key, "no pool"));
         }
         for pool in &trace.pools {

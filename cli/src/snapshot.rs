@@ -95,6 +95,7 @@ impl<T> Listing<T> {
     }
 
     /// It could not be read.
+    #[cfg(test)]
     pub(crate) const fn missing(gap: Gap) -> Self {
         Self { items: Vec::new(), gap: Some(gap) }
     }

@@ -64,3 +64,6 @@ fn finish(report: &Report, args: &CheckArgs, terminal: Terminal) -> anyhow::Resu
     terminal.write(&text)?;
     Ok(if report.has_errors() { Ending::SomethingIsWrong } else { Ending::Fine })
 }
+
+#[cfg(test)]
+mod tests;

@@ -124,7 +124,7 @@ fn before(node: &str, held: &[IpAddr], stranded: &[IpAddr]) -> String {
         number => format!("before: {node} holds {number}: {}\n", list(held)),
     };
     if !stranded.is_empty() {
-        text += &format!("no other node may announce {}: they will be silent\n", list(stranded));
+        text.extend(["no other node may announce ", &list(stranded), ": they will be silent\n"]);
     }
     text
 }

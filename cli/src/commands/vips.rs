@@ -77,3 +77,6 @@ fn written(rows: &[Row], output: VipsOutput, now: Timestamp, first: bool) -> any
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

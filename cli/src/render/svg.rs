@@ -9,28 +9,35 @@ use crate::{
     trace::State,
 };
 
-const WIDTH: usize = 196;
+const WIDTH: usize = 212;
 const HEIGHT: usize = 44;
 const GAP_X: usize = 56;
 const GAP_Y: usize = 28;
 const MARGIN: usize = 16;
 /// Characters that fit into a box.
-const FIT: usize = 28;
+const FIT: usize = 26;
 
+/// Without variables, which picture converters don't know.
 const STYLE: &str = "\
-svg { font-family: system-ui, sans-serif; font-size: 12px; background: #fff; --ink: #1c1c1c; --soft: #6b6b6b; --fill: #fafafa; }
-.good { --line: #2e7d32; } .unknown, .waiting { --line: #8a8a8a; } .warning { --line: #b26a00; } .broken { --line: #c62828; }
-.box rect { fill: var(--fill); stroke: var(--line); stroke-width: 1.5; rx: 8px; }
-.box.broken rect { stroke-width: 3; }
-.box text { fill: var(--ink); } .box .kind { fill: var(--soft); font-size: 10px; }
-.edge path { fill: none; stroke: var(--line); stroke-width: 1.5; }
-.edge.broken path, .edge.waiting path { stroke-dasharray: 5 4; }
-.edge.broken path { stroke-width: 2.5; }
-.edge text { fill: var(--line); font-size: 14px; font-weight: bold; text-anchor: middle; }
-.mend { fill: var(--ink); } .mend .code { font-weight: bold; fill: #c62828; }
+text { font-family: system-ui, sans-serif; font-size: 12px; fill: #1c1c1c; }
+.paper { fill: #ffffff; }
+.box rect { fill: #fafafa; stroke-width: 1.5; }
+.box .kind { fill: #6b6b6b; font-size: 10px; }
+.edge path { fill: none; stroke-width: 1.5; }
+.edge text { font-size: 14px; font-weight: bold; text-anchor: middle; }
+.good rect, .good path { stroke: #2e7d32; }
+.unknown rect, .unknown path, .waiting rect, .waiting path { stroke: #8a8a8a; }
+.warning rect, .warning path { stroke: #b26a00; }
+.broken rect, .broken path { stroke: #c62828; stroke-width: 2.5; }
+.broken path, .waiting path { stroke-dasharray: 5 4; }
+.edge.broken text, .mend .code { fill: #c62828; }
+.edge.warning text { fill: #b26a00; }
+.mend .code { font-weight: bold; }
 @media (prefers-color-scheme: dark) {
-svg { background: #161616; --ink: #ededed; --soft: #a0a0a0; --fill: #222; }
-.good { --line: #66bb6a; } .warning { --line: #ffb74d; } .broken { --line: #ef5350; } .mend .code { fill: #ef5350; }
+text { fill: #ededed; } .paper { fill: #161616; } .box rect { fill: #222222; } .box .kind { fill: #a0a0a0; }
+.good rect, .good path { stroke: #66bb6a; } .warning rect, .warning path { stroke: #ffb74d; }
+.broken rect, .broken path { stroke: #ef5350; } .edge.broken text, .mend .code { fill: #ef5350; }
+.edge.warning text { fill: #ffb74d; }
 }";
 
 /// The graph, and below it what mends its broken links.
@@ -44,7 +51,8 @@ pub(crate) fn svg(graph: &Graph) -> String {
     let height = top + mends.len() * 20;
     let mut text = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
-         role=\"img\" aria-label=\"Gateherald: the chain from Gateways to interfaces\">\n<style>\n{STYLE}\n</style>\n"
+         role=\"img\" aria-label=\"Gateherald: the chain from Gateways to interfaces\">\n<style>\n{STYLE}\n</style>\n\
+         <rect class=\"paper\" width=\"{width}\" height=\"{height}\"/>\n"
     );
     let index: BTreeMap<&str, usize> =
         graph.boxes.iter().enumerate().map(|(at, part)| (part.id.as_str(), at)).collect();
@@ -94,7 +102,7 @@ fn draw(text: &mut String, part: &Part, place: (usize, usize)) {
     let says: Vec<String> = part.findings.iter().map(|finding| format!("{} {finding}", finding.code)).collect();
     let _ = writeln!(
         text,
-        "<g class=\"box {}\" id=\"{}\"><rect x=\"{x}\" y=\"{y}\" width=\"{WIDTH}\" height=\"{HEIGHT}\"/>\
+        "<g class=\"box {}\" id=\"{}\"><rect x=\"{x}\" y=\"{y}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" rx=\"8\"/>\
          <text class=\"kind\" x=\"{}\" y=\"{}\">{}</text><text x=\"{}\" y=\"{}\">{}</text><title>{}</title></g>",
         class(part.state),
         escaped(&part.id),

@@ -74,8 +74,13 @@ pub(crate) fn load(snapshot: &mut Snapshot, sources: &[Source]) -> Result<Extras
     Ok(extras)
 }
 
-/// Files are the whole world: what no file speaks of is not there.
+/// Files are the whole world: what no file speaks of is not there. And they are of the time at which they were written,
+/// which the newest renewal of a Lease tells best: no session is silent because they were read later.
 pub(crate) fn close(snapshot: &mut Snapshot) {
+    let renewals = snapshot.leases.items.iter().filter_map(|lease| lease.spec.as_ref()?.renew_time.as_ref());
+    if let Some(newest) = renewals.map(|time| time.0).max() {
+        snapshot.now = newest;
+    }
     fn none<T>(listing: &mut Listing<T>) {
         if listing.gap == Some(Gap::NotAsked) {
             listing.gap = None;

@@ -41,10 +41,8 @@ pub(super) fn to_service(picture: &Picture<'_>, facts: &ServiceFacts<'_>) -> Lin
                 )),
         ),
         Outcome::LookupFailed => Link::unknown(kind, "Gateways could not be read"),
-        _ => match picture.gateways.contains_key(&(namespace.clone(), name.clone())) {
-            true => Link::good(kind, ""),
-            false => Link::unknown(kind, "Gateways could not be read"),
-        },
+        _ if picture.gateways.contains_key(&(namespace.clone(), name.clone())) => Link::good(kind, ""),
+        _ => Link::unknown(kind, "Gateways could not be read"),
     }
 }
 

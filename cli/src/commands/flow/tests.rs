@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-use std::{fs, path::Path};
-
 use serde_json::{Value, json};
 
 use super::*;
-use crate::fixtures::{object, objects, remove, snapshot, story};
+use crate::fixtures::{broken, golden, object, objects, snapshot, story};
 
 const FORMATS: [(FlowOutput, &str); 6] = [
     (FlowOutput::Tree, "txt"),
@@ -15,32 +13,10 @@ const FORMATS: [(FlowOutput, &str); 6] = [
     (FlowOutput::Html, "html"),
 ];
 
-fn broken() -> Snapshot {
-    story(|o| {
-        remove(o, "Lease", "gateherald-vip-");
-        let metadata = &mut object(o, "Service", "cilium-gateway-cd-arp-gw")["metadata"];
-        (metadata["labels"], metadata["annotations"]) = (json!({}), json!({}));
-        object(o, "Service", "cilium-gateway-cd-arp-gw")["status"]["loadBalancer"]["ingress"][0]["ip"] =
-            json!("192.168.99.100");
-    })
-}
-
 fn text(snapshot: &Snapshot, output: FlowOutput) -> String {
     let picture = Picture::new(snapshot, None);
     let traces = trace::all(&picture);
     written(&picture, &traces.iter().collect::<Vec<_>>(), output, Style { signs: true, colours: false }).unwrap()
-}
-
-/// Compares with `golden/NAME`; what came instead is left beside it under `target`.
-fn golden(name: &str, text: &str) -> Option<String> {
-    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/render/golden")).join(name);
-    if fs::read_to_string(&path).ok().as_deref() == Some(text) {
-        return None;
-    }
-    let came = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/golden"));
-    fs::create_dir_all(came).unwrap();
-    fs::write(came.join(name), text).unwrap();
-    Some(format!("{name} differs: see target/golden/{name}"))
 }
 
 #[test]

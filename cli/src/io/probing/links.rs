@@ -1,18 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The interfaces of this machine, by /sys.
+//! The interfaces of this network namespace. Not by /sys, which shows the namespace that it was mounted in.
 
-use std::{fs, path::Path};
+use std::collections::BTreeMap;
 
 use gateherald_wire::MacAddr;
+use nix::{ifaddrs::getifaddrs, net::if_::InterfaceFlags};
 
 use super::ProbeError;
-
-const CLASS: &str = "/sys/class/net";
-/// `ARPHRD_ETHER`.
-const ETHERNET: &str = "1";
-const UP: u32 = 0x1;
-const LOOPBACK: u32 = 0x8;
-const NOARP: u32 = 0x80;
 
 /// An interface that answers could come in on.
 #[derive(Clone, Debug)]
@@ -22,32 +16,34 @@ pub(crate) struct Link {
     pub(crate) mac: MacAddr,
 }
 
-/// Those of these names; without names, all that are up, Ethernet, and nobody's members.
+/// Those of these names; without names, all that are up, Ethernet, and no bond's members.
 pub(crate) fn all(names: &[String]) -> Result<Vec<Link>, ProbeError> {
-    if let Some(name) = names.iter().find(|name| read(name).is_none()) {
-        return Err(ProbeError::NoInterface(format!("there is no Ethernet interface {name} that is up")));
+    let links = read().map_err(|error| ProbeError::NoInterface(format!("cannot list interfaces: {error}")))?;
+    if let Some(name) = names.iter().find(|name| !links.contains_key(*name)) {
+        let there: Vec<&str> = links.keys().map(String::as_str).collect();
+        let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+        return Err(ProbeError::NoInterface(format!("no Ethernet interface {name} is up; there is {there}")));
     }
-    let links: Vec<Link> = if names.is_empty() {
-        let entries = fs::read_dir(CLASS).into_iter().flatten().flatten();
-        let mut all: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-        all.sort();
-        all.iter().filter(|name| !Path::new(CLASS).join(name).join("master").exists()).filter_map(|n| read(n)).collect()
-    } else {
-        names.iter().filter_map(|name| read(name)).collect()
-    };
+    let wanted = |link: &Link| names.is_empty() || names.contains(&link.name);
+    let links: Vec<Link> = links.into_values().filter(wanted).collect();
     if links.is_empty() {
         return Err(ProbeError::NoInterface("no Ethernet interface of this machine is up".to_owned()));
     }
     Ok(links)
 }
 
-fn read(name: &str) -> Option<Link> {
-    let file = |field: &str| {
-        let text = fs::read_to_string(Path::new(CLASS).join(name).join(field)).ok()?;
-        Some(text.trim().to_owned())
+/// By name.
+fn read() -> nix::Result<BTreeMap<String, Link>> {
+    let deaf = InterfaceFlags::IFF_LOOPBACK | InterfaceFlags::IFF_NOARP | InterfaceFlags::IFF_SLAVE;
+    let link = |entry: nix::ifaddrs::InterfaceAddress| {
+        let hardware = *entry.address?.as_link_addr()?;
+        let speaks = entry.flags.contains(InterfaceFlags::IFF_UP) && !entry.flags.intersects(deaf);
+        let index = u32::try_from(hardware.ifindex()).ok()?;
+        let mac = MacAddr(hardware.addr()?);
+        (speaks && mac != MacAddr::ZERO).then_some((
+            entry.interface_name.clone(),
+            Link { name: entry.interface_name, index, mac },
+        ))
     };
-    let flags = u32::from_str_radix(file("flags")?.trim_start_matches("0x"), 16).ok()?;
-    let speaks = flags & UP != 0 && flags & (LOOPBACK | NOARP) == 0 && file("type")? == ETHERNET;
-    let link = Link { name: name.to_owned(), index: file("ifindex")?.parse().ok()?, mac: file("address")?.parse().ok()? };
-    speaks.then_some(link)
+    Ok(getifaddrs()?.filter_map(link).collect())
 }

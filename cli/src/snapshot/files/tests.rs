@@ -67,6 +67,19 @@ fn label_rules_and_announcers_pages_are_taken() {
 }
 
 #[test]
+fn files_are_of_the_time_of_their_newest_renewal() {
+    let (mut snapshot, _) = read("
+apiVersion: coordination.k8s.io/v1
+kind: Lease
+metadata: {name: gateherald-node-n1}
+spec: {renewTime: '2026-01-01T12:00:00.000000Z'}
+").unwrap();
+    close(&mut snapshot);
+    assert_eq!(snapshot.now, "2026-01-01T12:00:00Z".parse().unwrap());
+    assert!(snapshot.services.gap.is_none());
+}
+
+#[test]
 fn what_is_no_yaml_is_told_with_its_document() {
     let error = read("a: b\n---\n{").unwrap_err();
     assert_eq!(error.to_string(), "objects.yaml, document 2: not YAML");
