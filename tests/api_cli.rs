@@ -46,7 +46,8 @@ async fn plugin_in(netns: &Netns, kubeconfig: &std::path::Path, args: &[&str]) -
     let mut command = Command::new(program("kubectl-gateherald")?);
     command.args(args).env("KUBECONFIG", kubeconfig).env_remove("NO_COLOR");
     let netns = netns.clone();
-    let Output { status, stdout, stderr } = tokio::task::spawn_blocking(move || netns.output(command)).await??;
+    let Output { status, stdout, stderr } =
+        tokio::task::spawn_blocking(move || netns.output(command)).await??;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Ok(Run { code: status.code().context("killed")?, out: text(stdout), err: text(stderr) })
 }
@@ -69,7 +70,8 @@ impl<'a> Story<'a> {
     async fn begin(lab: &'a Lab) -> anyhow::Result<Self> {
         let lan = lab.lan("cli")?;
         lab.apply(POOL_KIND).await?;
-        lab.kubectl(&["wait", "--for=condition=Established", "crd/ciliumloadbalancerippools.cilium.io"]).await?;
+        lab.kubectl(&["wait", "--for=condition=Established", "crd/ciliumloadbalancerippools.cilium.io"])
+            .await?;
         lab.kubectl(&["create", "namespace", "prod"]).await?;
         let (first, last) = (lan.address(128), lan.address(200));
         lab.apply(&pool(LABEL.1, first, last).to_string()).await?;
@@ -96,7 +98,8 @@ impl<'a> Story<'a> {
         let services: Api<Service> = Api::namespaced(self.lab.client(), "prod");
         until("the Service has an address", LONG, async || {
             let service = services.get_opt(SERVICE).await?;
-            let status = service.and_then(|service| service.status?.load_balancer?.ingress?.first()?.ip.clone());
+            let status =
+                service.and_then(|service| service.status?.load_balancer?.ingress?.first()?.ip.clone());
             Ok(status.map_or_else(|| Look::NotYet("none".to_owned()), Look::Found))
         })
         .await?
@@ -127,7 +130,8 @@ impl<'a> Story<'a> {
         let graph = self.broken(&[]).await?;
         until("somebody holds the address", LONG, async || {
             let rows = plugin(self.lab, &["vips", "-o", "json"]).await?.json()?;
-            let announced = rows.as_array().is_some_and(|rows| rows.iter().any(|row| row["state"] == "announced"));
+            let announced =
+                rows.as_array().is_some_and(|rows| rows.iter().any(|row| row["state"] == "announced"));
             Ok(if announced { Look::Found(()) } else { Look::NotYet(format!("{rows} {}", findings(&graph))) })
         })
         .await
@@ -207,19 +211,34 @@ async fn check_passes(lab: &Lab) -> anyhow::Result<()> {
     ensure!(run.code == 0 && report["errors"] == 0, "{report:#}");
     let outcome = |code: &str| {
         let checks = report["checks"].as_array().map(Vec::as_slice).unwrap_or_default();
-        checks.iter().find(|check| check["code"] == code).map(|check| check["outcome"].clone()).unwrap_or_default()
+        checks
+            .iter()
+            .find(|check| check["code"] == code)
+            .map(|check| check["outcome"].clone())
+            .unwrap_or_default()
     };
-    for code in ["GH001", "GH002", "GH003", "GH010", "GH013", "GH014", "GH015", "GH016", "GH021", "GH031", "GH041", "GH045"] {
+    for code in [
+        "GH001", "GH002", "GH003", "GH010", "GH013", "GH014", "GH015", "GH016", "GH021", "GH031", "GH041",
+        "GH045",
+    ] {
         ensure!(outcome(code) == "passed", "{code}: {report:#}");
     }
     let full = plugin(lab, &["check"]).await?;
-    ensure!(full.out.contains("ok every address is claimed") && full.out.contains("Result: "), "{}", full.out);
+    ensure!(
+        full.out.contains("ok every address is claimed") && full.out.contains("Result: "),
+        "{}",
+        full.out
+    );
     Ok(())
 }
 
 async fn broken_by_policies(story: &Story<'_>) -> anyhow::Result<()> {
     let breaks = [
-        ("policy", json!({ "serviceSelector": { "matchLabels": { LABEL.0: "enabled" } } }), "spec.serviceSelector.matchLabels"),
+        (
+            "policy",
+            json!({ "serviceSelector": { "matchLabels": { LABEL.0: "enabled" } } }),
+            "spec.serviceSelector.matchLabels",
+        ),
         ("node", json!({ "nodeSelector": { "matchLabels": { LAN_LABEL: "nowhere" } } }), "spec.nodeSelector"),
         ("interface", json!({ "interfaces": ["enp1s0"] }), "spec.interfaces"),
         ("address", json!({ "loadBalancerIPs": false }), "spec.loadBalancerIPs"),
@@ -228,7 +247,10 @@ async fn broken_by_policies(story: &Story<'_>) -> anyhow::Result<()> {
         story.policy(change).await?;
         let graph = story.broken(&[link]).await?;
         let found = findings(&graph);
-        ensure!(found.contains(field) && found.contains(&format!("L2AnnouncementPolicy/{POLICY}")), "{link}: {found}");
+        ensure!(
+            found.contains(field) && found.contains(&format!("L2AnnouncementPolicy/{POLICY}")),
+            "{link}: {found}"
+        );
         story.policy(json!({})).await?;
         story.whole().await?;
     }
@@ -245,7 +267,11 @@ async fn broken_before_the_policy(story: &Story<'_>, vip: Ipv4Addr) -> anyhow::R
     story.lab.apply(&pool(LABEL.1, first, last).to_string()).await?;
     story.lab.apply(&gateway("lonely", "cillium").to_string()).await?;
     let run = plugin(story.lab, &["flow", "gateway/lonely", "-n", "prod"]).await?;
-    ensure!(run.code == 1 && run.out.contains("spec.gatewayClassName") && run.out.contains("\"cilium\""), "{}", run.out);
+    ensure!(
+        run.code == 1 && run.out.contains("spec.gatewayClassName") && run.out.contains("\"cilium\""),
+        "{}",
+        run.out
+    );
     story.lab.kubectl(&["delete", "gateway", "lonely", "-n", "prod"]).await?;
     let run = plugin(story.lab, &["flow", &vip.to_string()]).await?;
     ensure!(run.code == 0 && run.out.contains(&format!("ok address {vip}")), "{}{}", run.out, run.err);
@@ -265,7 +291,12 @@ async fn moved_and_evacuated(story: &Story<'_>, vip: Ipv4Addr) -> anyhow::Result
     let (here, there) = (story.nodes[from].name(), story.nodes[1 - from].name());
     let address = vip.to_string();
     let run = plugin(story.lab, &["move", &address, "--to", there, "--yes"]).await?;
-    ensure!(run.code == 0 && run.out.contains(&format!("after:  {vip} is held by {there}")), "{}{}", run.out, run.err);
+    ensure!(
+        run.code == 0 && run.out.contains(&format!("after:  {vip} is held by {there}")),
+        "{}{}",
+        run.out,
+        run.err
+    );
     ensure!(holder(story, vip).await? == 1 - from, "somebody else answers");
     let unasked = plugin(story.lab, &["move", &address, "--to", here]).await?;
     ensure!(unasked.code == 2 && unasked.err.contains("--yes"), "{}", unasked.err);
@@ -313,7 +344,10 @@ async fn served_live(story: &Story<'_>, vip: Ipv4Addr) -> anyhow::Result<()> {
     let mut page = Reader(page, Vec::new());
     page.until("</html>").await?;
     let text = page.text();
-    ensure!(text.contains(&vip.to_string()) && text.contains("Content-Security-Policy".to_lowercase().as_str()), "{text}");
+    ensure!(
+        text.contains(&vip.to_string()) && text.contains("Content-Security-Policy".to_lowercase().as_str()),
+        "{text}"
+    );
     let mut stranger = Reader(http(&address, "evil.example", "/").await?, Vec::new());
     stranger.until("403").await?;
     let mut events = Reader(http(&address, &address, "/events").await?, Vec::new());
@@ -324,7 +358,9 @@ async fn served_live(story: &Story<'_>, vip: Ipv4Addr) -> anyhow::Result<()> {
     let moved = plugin(story.lab, &["move", &vip.to_string(), "--to", there, "--yes"]).await?;
     ensure!(moved.code == 0, "{}", moved.err);
     events.until(&format!("\"to\":\"{there}\"")).await?;
-    browser.until(&format!("document.querySelector('#timeline li')?.textContent.endsWith('→ {there}')")).await?;
+    browser
+        .until(&format!("document.querySelector('#timeline li')?.textContent.endsWith('→ {there}')"))
+        .await?;
     browser.until(&format!("document.querySelector('nav small').textContent.includes('on {there}')")).await?;
     browser.screenshot(&screenshots().join("flow-moved.png")).await
 }
@@ -347,7 +383,9 @@ async fn looked_at(browser: &mut Browser, vip: Ipv4Addr) -> anyhow::Result<()> {
         browser.press(key, key).await?;
     }
     browser.until("document.querySelectorAll('nav button').length === 0").await?;
-    browser.evaluate("document.getElementById('search').value = ''; document.getElementById('search').oninput()").await?;
+    browser
+        .evaluate("document.getElementById('search').value = ''; document.getElementById('search').oninput()")
+        .await?;
     browser.evaluate("document.getElementById('broken').click()").await?;
     browser.until("document.querySelectorAll('nav button').length === 0").await?;
     browser.evaluate("document.getElementById('broken').click()").await?;
@@ -360,7 +398,9 @@ async fn looked_at(browser: &mut Browser, vip: Ipv4Addr) -> anyhow::Result<()> {
 
 async fn http(address: &str, host: &str, path: &str) -> anyhow::Result<TcpStream> {
     let mut stream = TcpStream::connect(address).await?;
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes()).await?;
+    stream
+        .write_all(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())
+        .await?;
     Ok(stream)
 }
 
@@ -375,7 +415,7 @@ impl Reader {
     async fn until(&mut self, wanted: &str) -> anyhow::Result<()> {
         let read = async {
             while !self.text().contains(wanted) {
-                let mut part = [0; 16_384];
+                let mut part = vec![0; 16_384];
                 let length = self.0.read(&mut part).await?;
                 ensure!(length > 0, "the answer ended without {wanted}");
                 self.1.extend_from_slice(&part[..length]);
@@ -452,7 +492,8 @@ fn a_thousand_services_are_answered_in_few_requests() -> anyhow::Result<()> {
         let rows = run.json()?;
         ensure!(rows.as_array().is_some_and(|rows| rows.len() == 1000), "{}", run.err);
         let records = log()?;
-        let ours = |line: &&str| line.contains("kubectl-gateherald/") && line.contains("\"ResponseComplete\"");
+        let ours =
+            |line: &&str| line.contains("kubectl-gateherald/") && line.contains("\"ResponseComplete\"");
         let requests = records.lines().skip(before).filter(ours).count();
         println!("vips of 1,000 Services: {took:?}, {requests} requests");
         ensure!(requests > 0, "the audit log has no request of the plugin");

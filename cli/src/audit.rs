@@ -53,7 +53,9 @@ pub(crate) fn sort(records: &mut [Value]) {
 
 /// The headings of [`columns`].
 pub(crate) fn headings() -> Vec<String> {
-    ["TIME", "SERVICE", "OPERATION", "GATEWAY", "OUTCOME", "LABELS", "SKIPPED", "USER"].map(str::to_owned).to_vec()
+    ["TIME", "SERVICE", "OPERATION", "GATEWAY", "OUTCOME", "LABELS", "SKIPPED", "USER"]
+        .map(str::to_owned)
+        .to_vec()
 }
 
 /// One line of the table.

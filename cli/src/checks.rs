@@ -77,7 +77,8 @@ impl Report {
             found.entry(finding.code).or_default().push(finding.clone());
         }
         let result = |check: &'static Check| {
-            let (outcome, note) = conclude(verdict(picture, check.code, found.remove(&check.code).unwrap_or_default()));
+            let (outcome, note) =
+                conclude(verdict(picture, check.code, found.remove(&check.code).unwrap_or_default()));
             CheckResult { check, outcome, note }
         };
         Self { results: CHECKS.iter().map(result).collect() }

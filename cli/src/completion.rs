@@ -66,7 +66,8 @@ fn takes_values(command: &Command, sub: &Command, flag: &str) -> bool {
 
 fn is(arg: &clap::Arg, flag: &str) -> bool {
     let long = flag.strip_prefix("--").is_some_and(|name| arg.get_long() == Some(name));
-    let short = flag.strip_prefix('-').is_some_and(|name| arg.get_short().map(String::from).as_deref() == Some(name));
+    let short =
+        flag.strip_prefix('-').is_some_and(|name| arg.get_short().map(String::from).as_deref() == Some(name));
     long || short
 }
 
@@ -104,7 +105,11 @@ fn sub<'c>(command: &'c Command, words: &[String]) -> Option<&'c Command> {
 fn flags(command: &Command, words: &[String]) -> Vec<String> {
     let own = sub(command, words).into_iter().flat_map(Command::get_arguments);
     let visible = own.chain(command.get_arguments()).filter(|arg| !arg.is_hide_set());
-    visible.filter_map(|arg| Some(described(&format!("--{}", arg.get_long()?), arg.get_help().map(ToString::to_string)))).collect()
+    visible
+        .filter_map(|arg| {
+            Some(described(&format!("--{}", arg.get_long()?), arg.get_help().map(ToString::to_string)))
+        })
+        .collect()
 }
 
 fn values(command: &Command, words: &[String]) -> Vec<String> {

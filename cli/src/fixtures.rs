@@ -27,7 +27,8 @@ pub(crate) fn now() -> Timestamp {
 /// A certificate that ends at this time, in DER.
 pub(crate) fn certificate(end: &str) -> Vec<u8> {
     let end: Timestamp = end.parse().unwrap();
-    let mut params = rcgen::CertificateParams::new(vec!["gateherald-webhook.gateherald-system.svc".to_owned()]).unwrap();
+    let mut params =
+        rcgen::CertificateParams::new(vec!["gateherald-webhook.gateherald-system.svc".to_owned()]).unwrap();
     params.not_after = time(end);
     params.not_before = time("2025-01-01T00:00:00Z".parse().unwrap());
     let key = rcgen::KeyPair::generate().unwrap();
@@ -81,7 +82,11 @@ pub(crate) fn snapshot(objects: &[Value]) -> Snapshot {
     snapshot.questions = Questions {
         version: Ok(ServerVersion { major: 1, minor: 33, text: "v1.33.1".to_owned() }),
         fail_open: Ok(0),
-        dry_run: Ok(DryRun { gateway: ("prod".into(), "cd-arp-gw".into()), expected: labels(), got: labels() }),
+        dry_run: Ok(DryRun {
+            gateway: ("prod".into(), "cd-arp-gw".into()),
+            expected: labels(),
+            got: labels(),
+        }),
         served: Ok(vec![Served { pod, leaf: Ok(certificate("2026-01-06T00:00:00Z")) }]),
     };
     snapshot
@@ -93,10 +98,21 @@ fn read(snapshot: &mut Snapshot) {
         listing.gap = None;
     }
     let s = snapshot;
-    (all(&mut s.gateways), all(&mut s.classes), all(&mut s.services), all(&mut s.policies));
-    (all(&mut s.cilium_policies), all(&mut s.cilium_pools), all(&mut s.nodes), all(&mut s.leases));
-    (all(&mut s.cilium_leases), all(&mut s.slices), all(&mut s.registrations), all(&mut s.pods));
-    (all(&mut s.daemon_sets), all(&mut s.config_maps), all(&mut s.events));
+    all(&mut s.gateways);
+    all(&mut s.classes);
+    all(&mut s.services);
+    all(&mut s.policies);
+    all(&mut s.cilium_policies);
+    all(&mut s.cilium_pools);
+    all(&mut s.nodes);
+    all(&mut s.leases);
+    all(&mut s.cilium_leases);
+    all(&mut s.slices);
+    all(&mut s.registrations);
+    all(&mut s.pods);
+    all(&mut s.daemon_sets);
+    all(&mut s.config_maps);
+    all(&mut s.events);
     s.metallb_pools.gap = Some(Gap::Absent("ipaddresspools.metallb.io".to_owned()));
 }
 

@@ -155,9 +155,10 @@ impl Drawing<'_> {
     }
 
     fn trace(&mut self, trace: &Trace) {
-        let gateway = trace.gateway.as_ref().map(|(namespace, name)| {
-            self.part(PartKind::Gateway, &format!("{namespace}/{name}"))
-        });
+        let gateway = trace
+            .gateway
+            .as_ref()
+            .map(|(namespace, name)| self.part(PartKind::Gateway, &format!("{namespace}/{name}")));
         let Some(key) = &trace.service else {
             if let Some(gateway) = gateway {
                 let service = self.nothing(PartKind::Service, &gateway, "no Service");
@@ -226,9 +227,11 @@ impl Drawing<'_> {
         };
         self.edge(&session, &node, &trace.node);
         let interfaces: Vec<String> = match &holding.node {
-            Some(name) if !holding.interfaces.is_empty() => {
-                holding.interfaces.iter().map(|i| self.part(PartKind::Interface, &format!("{name}/{i}"))).collect()
-            }
+            Some(name) if !holding.interfaces.is_empty() => holding
+                .interfaces
+                .iter()
+                .map(|i| self.part(PartKind::Interface, &format!("{name}/{i}")))
+                .collect(),
             _ => vec![self.nothing(PartKind::Interface, &text, "no interface")],
         };
         for interface in interfaces {

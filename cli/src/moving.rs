@@ -26,7 +26,8 @@ pub(crate) fn plan(picture: &Picture<'_>, address: IpAddr, to: &str) -> Result<P
     if !picture.nodes.contains_key(to) {
         return Err(format!("there is no node {to}"));
     }
-    let policies: Vec<&PolicyId> = users.iter().flat_map(|facts| picture.announcing(facts, address)).collect();
+    let policies: Vec<&PolicyId> =
+        users.iter().flat_map(|facts| picture.announcing(facts, address)).collect();
     if policies.is_empty() {
         return Err(format!("no policy announces {address}: kubectl gateherald flow {address}"));
     }
@@ -35,7 +36,12 @@ pub(crate) fn plan(picture: &Picture<'_>, address: IpAddr, to: &str) -> Result<P
         gateherald_model::leases::Holder::Session { node, .. } => Some(node.clone()),
         _ => None,
     });
-    Ok(Plan { address, services: users.iter().map(|facts| facts.view.key.clone()).collect(), from, to: to.to_owned() })
+    Ok(Plan {
+        address,
+        services: users.iter().map(|facts| facts.view.key.clone()).collect(),
+        from,
+        to: to.to_owned(),
+    })
 }
 
 fn may(picture: &Picture<'_>, policies: &[&PolicyId], node: &str) -> Result<(), String> {
@@ -93,7 +99,7 @@ impl Log {
 
     /// A claim was seen, `at` by a clock of ours.
     pub(crate) fn see(&mut self, address: IpAddr, holder: Option<String>, at: Duration) {
-        let before = self.holders.insert(address, holder.clone()).flatten();
+        let before = self.holders.get(&address).cloned().flatten();
         match (&before, &holder) {
             (Some(_), None) => drop(self.left.insert(address, at)),
             (_, Some(_)) if before != holder => {
@@ -103,6 +109,7 @@ impl Log {
             }
             _ => {}
         }
+        self.holders.insert(address, holder);
     }
 
     /// Who has an address.

@@ -48,7 +48,8 @@ pub(crate) fn miss(selector: &LabelSelector, labels: &impl Labels, all: &LabelMa
     let near_key = || {
         all.iter().find_map(|(key, found)| {
             let wanted = values.iter().find(|wanted| *wanted == found)?;
-            (*key != first.key && is_close(key, &first.key)).then(|| (wanted.clone(), key.clone(), found.clone()))
+            (*key != first.key && is_close(key, &first.key))
+                .then(|| (wanted.clone(), key.clone(), found.clone()))
         })
     };
     let (wanted, found_key, found) = near_value.or_else(near_key)?;
@@ -72,8 +73,12 @@ pub(crate) fn keys(selector: &LabelSelector) -> impl Iterator<Item = &str> {
 
 /// A selector in words, as kubectl writes it.
 pub(crate) fn words(selector: Option<&LabelSelector>) -> String {
-    let words: Vec<String> =
-        selector.map(requirements).unwrap_or_default().into_iter().map(|requirement| requirement.text).collect();
+    let words: Vec<String> = selector
+        .map(requirements)
+        .unwrap_or_default()
+        .into_iter()
+        .map(|requirement| requirement.text)
+        .collect();
     if words.is_empty() { "everything".to_owned() } else { words.join(",") }
 }
 

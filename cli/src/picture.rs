@@ -146,14 +146,15 @@ impl<'a> Picture<'a> {
     /// The policies that announce this address of a Service.
     pub(crate) fn announcing(&self, facts: &ServiceFacts<'_>, address: IpAddr) -> Vec<&PolicyId> {
         let refusals = self.refusals(&facts.view.key);
-        let whole = |r: &NotAnnounced| r.policy.is_none() && (r.address.is_none() || r.address == Some(address));
-        if refusals.iter().any(whole) && !facts.has_only_entry_refusals(refusals, address) {
+        let whole =
+            |r: &NotAnnounced| r.policy.is_none() && (r.address.is_none() || r.address == Some(address));
+        if refusals.iter().any(whole) && !labels::are_about_others(refusals, address) {
             return Vec::new();
         }
         let refused = |id: &PolicyId| {
-            refusals.iter().any(|r| {
-                r.policy.as_ref() == Some(id) && (r.address.is_none() || r.address == Some(address))
-            })
+            refusals
+                .iter()
+                .any(|r| r.policy.as_ref() == Some(id) && (r.address.is_none() || r.address == Some(address)))
         };
         self.selecting(&facts.view).into_iter().filter(|id| !refused(id)).collect()
     }
@@ -171,14 +172,15 @@ impl<'a> Picture<'a> {
 
 /// Whether a refusal is about the node itself and not about its links, which are not known.
 fn is_about_nodes(why: &Why) -> bool {
-    matches!(
-        why,
-        Why::NodeNotSelected | Why::NodeNetworkUnavailable | Why::NodeOptedOut | Why::NodeExcluded
-    )
+    matches!(why, Why::NodeNotSelected | Why::NodeNetworkUnavailable | Why::NodeOptedOut | Why::NodeExcluded)
 }
 
 fn policies(snapshot: &Snapshot) -> (Policies, BTreeMap<PolicyId, L2AnnouncementPolicySpec>) {
-    let ours = snapshot.policies.items.iter().map(|policy| (PolicyKind::Gateherald, policy.key().1, policy.spec.clone()));
+    let ours = snapshot
+        .policies
+        .items
+        .iter()
+        .map(|policy| (PolicyKind::Gateherald, policy.key().1, policy.spec.clone()));
     let ciliums = snapshot
         .cilium_policies
         .items
@@ -195,7 +197,8 @@ fn policies(snapshot: &Snapshot) -> (Policies, BTreeMap<PolicyId, L2Announcement
 
 fn nodes(snapshot: &Snapshot) -> BTreeMap<String, NodeFacts> {
     let facts = |node: &k8s_openapi::api::core::v1::Node| {
-        let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+        let conditions =
+            node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
         let facts = NodeFacts {
             view: NodeView::from(node),
             ready: conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True"),

@@ -148,7 +148,9 @@ fn announced(side: &Side<'_>) -> BTreeMap<String, Announced> {
             for id in picture.announcing(facts, address) {
                 announced.policies.insert(id.to_string());
                 announced.nodes.extend(picture.nodes_of(id).0.into_iter().map(str::to_owned));
-                announced.interfaces.extend(picture.specs.get(id).into_iter().flat_map(|s| s.interfaces.clone()));
+                announced
+                    .interfaces
+                    .extend(picture.specs.get(id).into_iter().flat_map(|s| s.interfaces.clone()));
             }
         }
     }
@@ -158,7 +160,8 @@ fn announced(side: &Side<'_>) -> BTreeMap<String, Announced> {
 /// Gateways without a Service: what the webhook will do when a controller makes one.
 fn future(side: &Side<'_>) -> Vec<FutureService> {
     let picture = side.picture;
-    let bare = side.traces.iter().filter(|trace| trace.service.is_none()).filter_map(|trace| trace.gateway.clone());
+    let bare =
+        side.traces.iter().filter(|trace| trace.service.is_none()).filter_map(|trace| trace.gateway.clone());
     let one = |key: (String, String)| {
         let facts = picture.gateways.get(&key)?;
         let owner = json!({

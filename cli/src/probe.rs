@@ -75,10 +75,16 @@ pub(crate) fn verdict(answers: &[Answer]) -> Verdict {
 }
 
 /// What a person is told. `known` says whose MACs are nodes'.
-pub(crate) fn told(vip: IpAddr, answers: &[Answer], interfaces: &[String], known: &BTreeMap<String, String>) -> String {
+pub(crate) fn told(
+    vip: IpAddr,
+    answers: &[Answer],
+    interfaces: &[String],
+    known: &BTreeMap<String, String>,
+) -> String {
     let mut text = String::new();
     for answer in answers {
-        let node = known.get(&answer.mac.to_string()).map_or_else(String::new, |node| format!(" (node {node})"));
+        let node =
+            known.get(&answer.mac.to_string()).map_or_else(String::new, |node| format!(" (node {node})"));
         let _ = writeln!(
             text,
             "{vip} is at {}{node} on {}, {:.3} ms",

@@ -142,8 +142,21 @@ macro_rules! named {
 }
 
 named!(
-    Gateway, GatewayClass, Service, L2AnnouncementPolicy, CiliumL2AnnouncementPolicy, CiliumPool, MetalLbPool, Node,
-    Lease, EndpointSlice, MutatingWebhookConfiguration, Pod, DaemonSet, ConfigMap, Event,
+    Gateway,
+    GatewayClass,
+    Service,
+    L2AnnouncementPolicy,
+    CiliumL2AnnouncementPolicy,
+    CiliumPool,
+    MetalLbPool,
+    Node,
+    Lease,
+    EndpointSlice,
+    MutatingWebhookConfiguration,
+    Pod,
+    DaemonSet,
+    ConfigMap,
+    Event,
 );
 
 impl<T: Named> Listing<T> {

@@ -31,21 +31,25 @@ pub(crate) struct Name {
 
 impl Subject {
     /// Reads what was typed; `namespace` is where names are looked up first.
-    pub(crate) fn parse(text: Option<&str>, namespace: Option<String>) -> anyhow::Result<Self> {
+    pub(crate) fn parse(text: Option<&str>, namespace: Option<&str>) -> anyhow::Result<Self> {
         let Some(text) = text else { return Ok(Self::Everything) };
         if let Ok(address) = text.parse() {
             return Ok(Self::Address(address));
         }
-        let name = |name: &str| Name { namespace: namespace.clone(), name: name.to_owned() };
+        let name = |name: &str| Name { namespace: namespace.map(str::to_owned), name: name.to_owned() };
         let Some((kind, rest)) = text.split_once('/') else { return Ok(Self::Any(name(text))) };
         match kind.to_ascii_lowercase().as_str() {
-            "gateway" | "gateways" | "gtw" | "gateways.gateway.networking.k8s.io" => Ok(Self::Gateway(name(rest))),
+            "gateway" | "gateways" | "gtw" | "gateways.gateway.networking.k8s.io" => {
+                Ok(Self::Gateway(name(rest)))
+            }
             "service" | "services" | "svc" => Ok(Self::Service(name(rest))),
             "vip" | "address" | "ip" => match rest.parse() {
                 Ok(address) => Ok(Self::Address(address)),
                 Err(_) => bail!("{rest:?} is no address"),
             },
-            _ => bail!("{kind:?} is no kind that this is about: use gateway/NAME, service/NAME or an address"),
+            _ => {
+                bail!("{kind:?} is no kind that this is about: use gateway/NAME, service/NAME or an address")
+            }
         }
     }
 
@@ -53,9 +57,10 @@ impl Subject {
     pub(crate) fn choose<'t>(&self, traces: &'t [Trace]) -> anyhow::Result<Vec<&'t Trace>> {
         let found: Vec<&Trace> = match self {
             Self::Everything => return Ok(traces.iter().collect()),
-            Self::Address(address) => {
-                traces.iter().filter(|trace| trace.addresses.iter().any(|a| a.address == Some(*address))).collect()
-            }
+            Self::Address(address) => traces
+                .iter()
+                .filter(|trace| trace.addresses.iter().any(|a| a.address == Some(*address)))
+                .collect(),
             Self::Gateway(name) => name.find(traces, gateway),
             Self::Service(name) => name.find(traces, service),
             Self::Any(name) => {
@@ -85,7 +90,8 @@ impl Subject {
         near.sort();
         near.dedup();
         let place = name.namespace.as_ref().map_or_else(String::new, |n| format!(" in namespace {n}"));
-        let hint = if near.is_empty() { String::new() } else { format!("; there is {} (see -n)", near.join(", ")) };
+        let hint =
+            if near.is_empty() { String::new() } else { format!("; there is {} (see -n)", near.join(", ")) };
         format!("no {what} is called {}{place}{hint}", name.name)
     }
 }

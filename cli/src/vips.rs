@@ -164,7 +164,17 @@ impl Row {
 /// The headings of [`Row::columns`].
 pub(crate) fn headings(wide: bool) -> Vec<String> {
     let all = [
-        "ADDRESS", "SERVICE", "GATEWAY", "POLICY", "HOLDER", "INTERFACE", "SINCE", "STATE", "POOL", "SESSION", "MOVES",
+        "ADDRESS",
+        "SERVICE",
+        "GATEWAY",
+        "POLICY",
+        "HOLDER",
+        "INTERFACE",
+        "SINCE",
+        "STATE",
+        "POOL",
+        "SESSION",
+        "MOVES",
         "PROBLEM",
     ];
     all[..if wide { 12 } else { 8 }].iter().map(|heading| (*heading).to_owned()).collect()

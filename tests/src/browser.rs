@@ -38,8 +38,14 @@ impl Browser {
         let profile = tempfile::tempdir()?;
         let data = format!("--user-data-dir={}", profile.path().display());
         let flags = [
-            "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-port=0",
-            "--window-size=1600,900", &data, "about:blank",
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--remote-debugging-port=0",
+            "--window-size=1600,900",
+            &data,
+            "about:blank",
         ];
         let process = Process::start(Spec {
             name: "chromium".to_owned(),
@@ -80,7 +86,8 @@ impl Browser {
     /// # Errors
     /// When it throws.
     pub async fn evaluate(&mut self, expression: &str) -> anyhow::Result<Value> {
-        let result = self.call("Runtime.evaluate", json!({ "expression": expression, "returnByValue": true })).await?;
+        let result =
+            self.call("Runtime.evaluate", json!({ "expression": expression, "returnByValue": true })).await?;
         if !result["exceptionDetails"].is_null() {
             bail!("{expression}: {}", result["exceptionDetails"]);
         }

@@ -19,8 +19,12 @@ fn every_command_has_examples() {
 
 #[test]
 fn flags_stand_before_or_after_the_command() {
-    let args = Args::try_parse_from(["kubectl-gateherald", "-n", "prod", "vips", "--context", "lab"]).unwrap();
-    assert_eq!((args.global.namespace.as_deref(), args.global.context.as_deref()), (Some("prod"), Some("lab")));
+    let args =
+        Args::try_parse_from(["kubectl-gateherald", "-n", "prod", "vips", "--context", "lab"]).unwrap();
+    assert_eq!(
+        (args.global.namespace.as_deref(), args.global.context.as_deref()),
+        (Some("prod"), Some("lab"))
+    );
 }
 
 #[test]
@@ -30,7 +34,7 @@ fn one_namespace_and_all_of_them_exclude_each_other() {
 
 #[test]
 fn durations_have_units() {
-    assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+    assert_eq!(duration("2m"), Ok(Duration::from_mins(2)));
     assert_eq!(duration("30"), Ok(Duration::from_secs(30)));
     assert!(duration("soon").is_err() && duration("").is_err() && seconds("0").is_err());
 }

@@ -31,9 +31,15 @@ fn filters_take_full_names_and_short_ones() {
     assert!(!wants(Filter { gateway: Some("dev/cd-arp-gw".into()), ..Filter::default() }));
     assert!(!wants(Filter { namespace: Some("dev".into()), ..Filter::default() }));
     assert!(!wants(Filter { outcomes: vec!["lookup-failed".into()], ..Filter::default() }));
-    let dry = Value::Object(record.as_object().unwrap().clone().into_iter().map(|(k, v)| {
-        if k == "dryRun" { (k, true.into()) } else { (k, v) }
-    }).collect());
+    let dry = Value::Object(
+        record
+            .as_object()
+            .unwrap()
+            .clone()
+            .into_iter()
+            .map(|(k, v)| if k == "dryRun" { (k, true.into()) } else { (k, v) })
+            .collect(),
+    );
     assert!(!Filter::default().wants(&dry) && Filter { dry_runs: true, ..Filter::default() }.wants(&dry));
 }
 

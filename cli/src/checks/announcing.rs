@@ -20,7 +20,9 @@ pub(super) fn validity(picture: &Picture<'_>) -> Vec<Finding> {
         };
         Finding::error(32, id.to_string(), field)
             .says(format!("{}: {}", validity.reason(), validity.message()))
-            .mend(format!("Mend {field} of {id}; until then its last good version is in force, if an announcer saw one."))
+            .mend(format!(
+                "Mend {field} of {id}; until then its last good version is in force, if an announcer saw one."
+            ))
     };
     invalid.map(|(id, validity, _)| finding(id, validity)).collect()
 }

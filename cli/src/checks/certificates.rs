@@ -23,7 +23,8 @@ pub(super) fn days_left(picture: &Picture<'_>) -> Verdict {
     };
     let now = picture.snapshot.now;
     let bundle = entry.client_config.ca_bundle.as_ref().map(|bundle| bundle.0.clone()).unwrap_or_default();
-    let ends: Vec<Timestamp> = pem::parse_many(&bundle).unwrap_or_default().iter().filter_map(|c| not_after(c.contents())).collect();
+    let ends: Vec<Timestamp> =
+        pem::parse_many(&bundle).unwrap_or_default().iter().filter_map(|c| not_after(c.contents())).collect();
     let object = format!("MutatingWebhookConfiguration {name}");
     let field = "webhooks[services.gateherald.io].clientConfig.caBundle";
     let Some(newest) = ends.iter().max() else {
@@ -51,7 +52,9 @@ pub(super) fn days_left(picture: &Picture<'_>) -> Verdict {
 fn judge(object: String, field: &str, left: i64, enough: i64) -> Option<Finding> {
     let mend = "See why it is not renewed in the webhook's log: kubectl logs -A -l app.kubernetes.io/component=webhook";
     if left < 0 {
-        return Some(Finding::error(13, object, field).says("it has expired: no call can succeed").mend(mend));
+        return Some(
+            Finding::error(13, object, field).says("it has expired: no call can succeed").mend(mend),
+        );
     }
     (left < enough).then(|| {
         Finding::warning(13, object, field)

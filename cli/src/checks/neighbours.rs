@@ -57,7 +57,9 @@ pub(super) fn cilium(picture: &Picture<'_>) -> Verdict {
     Verdict::Found(vec![
         Finding::warning(60, config, field)
             .says("Cilium announces its policies itself, so Gateherald leaves them alone")
-            .mend(format!("Nothing, or set {field} of {config} to \"false\" to let Gateherald announce them.")),
+            .mend(format!(
+                "Nothing, or set {field} of {config} to \"false\" to let Gateherald announce them."
+            )),
     ])
 }
 
@@ -101,7 +103,7 @@ pub(super) fn kube_vip(picture: &Picture<'_>) -> Verdict {
     };
     // On control planes it is a static pod, of no DaemonSet.
     let pods = picture.snapshot.pods.items.iter().filter(is_one).take(1);
-    let pods = pods.map(|pod| beside(63, format!("Pod {}", pod.full_name()), "kube-vip"));
+    let pods = pods.map(|pod| beside(63, &format!("Pod {}", pod.full_name()), "kube-vip"));
     Verdict::Found(sets.chain(pods).collect())
 }
 
@@ -117,16 +119,17 @@ fn running<'a>(
         let containers = pod.map(|pod| pod.containers.as_slice()).unwrap_or_default();
         let named = |c: &k8s_openapi::api::core::v1::Container| {
             let text = c.image.as_deref().unwrap_or_default();
-            text.contains(image) || (c.name == container && text.contains(image.split('/').next().unwrap_or(image)))
+            text.contains(image)
+                || (c.name == container && text.contains(image.split('/').next().unwrap_or(image)))
         };
         containers.iter().any(named)
     };
     let sets = picture.snapshot.daemon_sets.items.iter().filter(is_one);
-    sets.map(move |set| beside(code, format!("DaemonSet {}", set.full_name()), program))
+    sets.map(move |set| beside(code, &format!("DaemonSet {}", set.full_name()), program))
 }
 
-fn beside(code: u16, object: String, program: &str) -> Finding {
-    Finding::warning(code, object.clone(), "spec.template.spec.containers")
+fn beside(code: u16, object: &str, program: &str) -> Finding {
+    Finding::warning(code, object, "spec.template.spec.containers")
         .says(format!("{program} runs beside: it may answer for the same addresses"))
         .mend(format!("Remove {object}, or give its Services a loadBalancerClass of their own."))
 }
@@ -137,13 +140,18 @@ pub(super) fn conflicts(picture: &Picture<'_>) -> Verdict {
     for page in &picture.snapshot.announcers {
         for entry in &page.addresses {
             let Some(conflict) = &entry.conflict else { continue };
-            findings.push(used_elsewhere(entry.address, &format!(
-                "{} uses it too ({}), says the announcer on {}",
-                conflict.claimant, conflict.stage, page.node
-            )));
+            findings.push(used_elsewhere(
+                entry.address,
+                &format!(
+                    "{} uses it too ({}), says the announcer on {}",
+                    conflict.claimant, conflict.stage, page.node
+                ),
+            ));
         }
     }
-    for event in picture.snapshot.events.items.iter().filter(|e| e.reason.as_deref() == Some("AddressConflict")) {
+    for event in
+        picture.snapshot.events.items.iter().filter(|e| e.reason.as_deref() == Some("AddressConflict"))
+    {
         let service = event.involved_object.name.clone().unwrap_or_default();
         let namespace = event.involved_object.namespace.clone().unwrap_or_default();
         findings.push(
@@ -170,13 +178,18 @@ fn shared(picture: &Picture<'_>) -> Vec<Finding> {
             users.entry(address).or_default().push(facts);
         }
     }
-    let key = |facts: &ServiceFacts<'_>| SHARING.iter().find_map(|key| facts.metadata.annotations.get(*key).cloned());
+    let key = |facts: &ServiceFacts<'_>| {
+        SHARING.iter().find_map(|key| facts.metadata.annotations.get(*key).cloned())
+    };
     let clash = |(address, users): (IpAddr, Vec<&ServiceFacts<'_>>)| {
         let [first, rest @ ..] = users.as_slice() else { return None };
         let other = rest.iter().find(|other| key(other).is_none() || key(other) != key(first))?;
         Some(
             Finding::warning(64, format!("Service {}", other.view.key), "status.loadBalancer.ingress")
-                .says(format!("it has {address}, and Service {} has it too, without a common sharing key", first.view.key))
+                .says(format!(
+                    "it has {address}, and Service {} has it too, without a common sharing key",
+                    first.view.key
+                ))
                 .mend("Give both the same sharing key of their allocator, or one of them another address."),
         )
     };
@@ -186,10 +199,12 @@ fn shared(picture: &Picture<'_>) -> Vec<Finding> {
 /// GH065.
 pub(super) fn single_api_server(picture: &Picture<'_>) -> Verdict {
     let slices = picture.snapshot.slices.items.iter().filter(|slice| {
-        let service = slice.metadata.labels.as_ref().and_then(|labels| labels.get("kubernetes.io/service-name"));
+        let service =
+            slice.metadata.labels.as_ref().and_then(|labels| labels.get("kubernetes.io/service-name"));
         slice.key().0 == "default" && service.is_some_and(|service| service == "kubernetes")
     });
-    let servers: usize = slices.flat_map(|slice| &slice.endpoints).map(|endpoint| endpoint.addresses.len()).sum();
+    let servers: usize =
+        slices.flat_map(|slice| &slice.endpoints).map(|endpoint| endpoint.addresses.len()).sum();
     if servers != 1 || !picture.settings.fence {
         return Verdict::Found(Vec::new());
     }
@@ -197,7 +212,9 @@ pub(super) fn single_api_server(picture: &Picture<'_>) -> Verdict {
     Verdict::Found(vec![
         Finding::warning(65, format!("DaemonSet {set}"), "--on-api-outage")
             .says("there is one API server, and fence silences every address while it restarts")
-            .mend(format!("Set --on-api-outage of DaemonSet {set} to hold (announcer.onApiOutage of the chart).")),
+            .mend(format!(
+                "Set --on-api-outage of DaemonSet {set} to hold (announcer.onApiOutage of the chart)."
+            )),
     ])
 }
 

@@ -68,7 +68,8 @@ pub(super) fn versions(picture: &Picture<'_>) -> Verdict {
         return Verdict::skipped(gap);
     }
     let own = env!("CARGO_PKG_VERSION");
-    let version = |labels: Option<&std::collections::BTreeMap<String, String>>| labels?.get(VERSION_LABEL).cloned();
+    let version =
+        |labels: Option<&std::collections::BTreeMap<String, String>>| labels?.get(VERSION_LABEL).cloned();
     let found: BTreeSet<(String, String)> = picture
         .snapshot
         .pods
@@ -84,7 +85,9 @@ pub(super) fn versions(picture: &Picture<'_>) -> Verdict {
     };
     // One of each version is enough to tell.
     let mut seen = BTreeSet::new();
-    Verdict::Found(found.into_iter().filter(|(version, _)| seen.insert(version.clone())).map(finding).collect())
+    Verdict::Found(
+        found.into_iter().filter(|(version, _)| seen.insert(version.clone())).map(finding).collect(),
+    )
 }
 
 /// GH026.

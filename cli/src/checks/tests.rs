@@ -40,24 +40,26 @@ const SERVER: &[Case] = &[
     (3, || {
         let mut snapshot = story(|o| remove(o, POLICY.0, ""));
         snapshot.policies = Listing::missing(Gap::Absent("l2announcementpolicies.gateherald.io".to_owned()));
-        snapshot.cilium_policies = Listing::missing(Gap::Absent("ciliuml2announcementpolicies.cilium.io".to_owned()));
+        snapshot.cilium_policies =
+            Listing::missing(Gap::Absent("ciliuml2announcementpolicies.cilium.io".to_owned()));
         snapshot
     }),
     (4, || {
         story(|o| {
-            object(o, "Pod", "gateherald-webhook-a")["metadata"]["labels"]["app.kubernetes.io/version"] = json!("0.0.1");
+            object(o, "Pod", "gateherald-webhook-a")["metadata"]["labels"]["app.kubernetes.io/version"] =
+                json!("0.0.1");
         })
     }),
     (26, || {
-        story(|o| object(o, "ConfigMap", "gateherald-label-rules")["data"]["rules.yaml"] = json!("kind: Nonsense"))
+        story(|o| {
+            object(o, "ConfigMap", "gateherald-label-rules")["data"]["rules.yaml"] = json!("kind: Nonsense");
+        })
     }),
 ];
 
 const WEBHOOK: &[Case] = &[
     (10, || story(|o| remove(o, "MutatingWebhookConfiguration", ""))),
-    (11, || {
-        story(|o| object(o, "EndpointSlice", "gateherald-webhook")["endpoints"] = json!([]))
-    }),
+    (11, || story(|o| object(o, "EndpointSlice", "gateherald-webhook")["endpoints"] = json!([]))),
     (12, || {
         bad_questions(|q| {
             q.served.as_mut().unwrap()[0].leaf = Err("invalid peer certificate: UnknownIssuer".to_owned());
@@ -66,18 +68,20 @@ const WEBHOOK: &[Case] = &[
     (13, || bad_questions(|q| q.served.as_mut().unwrap()[0].leaf = Ok(certificate("2025-12-31T00:00:00Z")))),
     (13, || {
         story(|o| {
-            object(o, "MutatingWebhookConfiguration", "gateherald-webhook")["webhooks"][0]["clientConfig"]["caBundle"] =
-                json!(bundle("2026-01-10T00:00:00Z"));
+            object(o, "MutatingWebhookConfiguration", "gateherald-webhook")["webhooks"][0]["clientConfig"]
+                ["caBundle"] = json!(bundle("2026-01-10T00:00:00Z"));
         })
     }),
     (14, || {
         story(|o| {
-            object(o, "MutatingWebhookConfiguration", "gateherald-webhook")["webhooks"][0]["failurePolicy"] = json!("Fail");
+            object(o, "MutatingWebhookConfiguration", "gateherald-webhook")["webhooks"][0]["failurePolicy"] =
+                json!("Fail");
         })
     }),
     (14, || {
         story(|o| {
-            object(o, "MutatingWebhookConfiguration", "gateherald-webhook")["webhooks"][0]["matchConditions"] = json!([]);
+            object(o, "MutatingWebhookConfiguration", "gateherald-webhook")["webhooks"][0]["matchConditions"] =
+                json!([]);
         })
     }),
     (15, || bad_questions(|q| q.dry_run.as_mut().unwrap().got.clear())),
@@ -88,18 +92,22 @@ const LABELS: &[Case] = &[
     (20, || story(|o| remove(o, "Service", SERVICE))),
     (21, || story(|o| unlabelled(o))),
     (22, || {
-        story(|o| object(o, "Gateway", "cd-arp-gw")["metadata"]["labels"] = json!({ "mdhlabs-arp": "disable" }))
-    }),
-    (23, || {
         story(|o| {
-            unlabelled(o);
-            object(o, "Gateway", "cd-arp-gw")["metadata"]["annotations"] = json!({ "gateherald.io/inject-labels": "other" });
+            object(o, "Gateway", "cd-arp-gw")["metadata"]["labels"] = json!({ "mdhlabs-arp": "disable" });
         })
     }),
     (23, || {
         story(|o| {
             unlabelled(o);
-            object(o, "Gateway", "cd-arp-gw")["metadata"]["annotations"] = json!({ "gateherald.io/inject": "false" });
+            object(o, "Gateway", "cd-arp-gw")["metadata"]["annotations"] =
+                json!({ "gateherald.io/inject-labels": "other" });
+        })
+    }),
+    (23, || {
+        story(|o| {
+            unlabelled(o);
+            object(o, "Gateway", "cd-arp-gw")["metadata"]["annotations"] =
+                json!({ "gateherald.io/inject": "false" });
         })
     }),
     (24, || {
@@ -127,7 +135,8 @@ const SELECTION: &[Case] = &[
     }),
     (31, || {
         story(|o| {
-            object(o, POLICY.0, POLICY.1)["spec"]["serviceSelector"]["matchLabels"] = json!({ "mdhlabs-arp": "enabled" });
+            object(o, POLICY.0, POLICY.1)["spec"]["serviceSelector"]["matchLabels"] =
+                json!({ "mdhlabs-arp": "enabled" });
         })
     }),
     (32, || story(|o| object(o, POLICY.0, POLICY.1)["spec"]["interfaces"] = json!(["ens(18"]))),
@@ -137,17 +146,21 @@ const SELECTION: &[Case] = &[
             (policy["spec"]["loadBalancerIPs"], policy["spec"]["externalIPs"]) = (json!(false), json!(false));
         })
     }),
-    (33, || story(|o| object(o, "Service", SERVICE)["spec"]["loadBalancerClass"] = json!("example.com/other"))),
+    (33, || {
+        story(|o| object(o, "Service", SERVICE)["spec"]["loadBalancerClass"] = json!("example.com/other"))
+    }),
     (34, || story(|o| object(o, "Service", SERVICE)["status"] = json!({}))),
     (34, || {
         story(|o| {
-            object(o, "Service", SERVICE)["status"]["loadBalancer"]["ingress"] = json!([{ "hostname": "lb.example.com" }]);
+            object(o, "Service", SERVICE)["status"]["loadBalancer"]["ingress"] =
+                json!([{ "hostname": "lb.example.com" }]);
         })
     }),
     (35, || story(|o| object(o, POLICY.0, POLICY.1)["spec"]["loadBalancerIPs"] = json!(false))),
     (35, || {
         story(|o| {
-            object(o, "Service", SERVICE)["status"]["loadBalancer"]["ingress"] = json!([{ "ip": "192.168.99.21" }]);
+            object(o, "Service", SERVICE)["status"]["loadBalancer"]["ingress"] =
+                json!([{ "ip": "192.168.99.21" }]);
         })
     }),
 ];
@@ -160,14 +173,20 @@ const ANNOUNCING: &[Case] = &[
         })
     }),
     (41, || story(|o| remove(o, "Lease", CLAIM))),
-    (42, || story(|o| object(o, "Lease", SESSION)["spec"]["renewTime"] = json!("2026-01-01T11:00:00.000000Z"))),
+    (42, || {
+        story(|o| object(o, "Lease", SESSION)["spec"]["renewTime"] = json!("2026-01-01T11:00:00.000000Z"))
+    }),
     (42, || story(|o| object(o, "Lease", SESSION)["spec"]["holderIdentity"] = json!(""))),
     (43, || {
-        story(|o| object(o, POLICY.0, POLICY.1)["spec"]["nodeSelector"] = json!({ "matchLabels": { "lan": "yes" } }))
+        story(|o| {
+            object(o, POLICY.0, POLICY.1)["spec"]["nodeSelector"] =
+                json!({ "matchLabels": { "lan": "yes" } });
+        })
     }),
     (44, || {
         story(|o| {
-            object(o, "Node", "worker-1")["status"]["conditions"] = json!([{ "type": "Ready", "status": "Unknown" }]);
+            object(o, "Node", "worker-1")["status"]["conditions"] =
+                json!([{ "type": "Ready", "status": "Unknown" }]);
         })
     }),
     (45, || {
@@ -184,23 +203,26 @@ const ANNOUNCING: &[Case] = &[
     }),
     (46, || {
         story(|o| {
-            object(o, "Node", "worker-1")["status"]["addresses"] = json!([{ "type": "InternalIP", "address": "10.9.8.7" }]);
+            object(o, "Node", "worker-1")["status"]["addresses"] =
+                json!([{ "type": "InternalIP", "address": "10.9.8.7" }]);
         })
     }),
     (47, || {
         story(|o| {
             object(o, "Service", SERVICE)["spec"]["externalTrafficPolicy"] = json!("Local");
-            object(o, "EndpointSlice", SERVICE)["endpoints"] =
-                json!([{ "addresses": ["10.0.0.9"], "nodeName": "control-1", "conditions": { "ready": true } }]);
+            object(o, "EndpointSlice", SERVICE)["endpoints"] = json!([{ "addresses": ["10.0.0.9"], "nodeName": "control-1", "conditions": { "ready": true } }]);
         })
     }),
     (48, || {
         story(|o| {
-            object(o, "Service", SERVICE)["metadata"]["annotations"]["gateherald.io/announce"] = json!("false");
+            object(o, "Service", SERVICE)["metadata"]["annotations"]["gateherald.io/announce"] =
+                json!("false");
         })
     }),
     (48, || {
-        story(|o| object(o, "Node", "worker-1")["metadata"]["labels"]["gateherald.io/announce"] = json!("false"))
+        story(|o| {
+            object(o, "Node", "worker-1")["metadata"]["labels"]["gateherald.io/announce"] = json!("false");
+        })
     }),
     (49, || {
         story(|o| {
@@ -254,7 +276,8 @@ const NEIGHBOURS: &[Case] = &[
     }),
     (66, || {
         story(|o| {
-            object(o, "ConfigMap", "kube-proxy")["data"]["config.conf"] = json!("mode: ipvs\nipvs: {strictARP: false}\n");
+            object(o, "ConfigMap", "kube-proxy")["data"]["config.conf"] =
+                json!("mode: ipvs\nipvs: {strictARP: false}\n");
         })
     }),
 ];
@@ -309,8 +332,7 @@ fn every_code_has_such_a_state() {
 fn reports_do_not_depend_on_the_order_of_what_was_read() {
     for (code, state) in cases() {
         let straight = crate::render::report::json(&report(&state()));
-        
-        
+
         let mut objects = objects();
         objects.reverse();
         // Lists are sorted when they are taken, so the same objects in another order make the same snapshot.
@@ -339,7 +361,8 @@ fn what_may_not_be_read_is_skipped_with_the_name_of_the_right() {
 
 #[test]
 fn warnings_are_no_errors() {
-    let with_metallb = report(&story(|o| o.push(daemon_set("metallb-speaker", "quay.io/metallb/speaker:v0.15"))));
+    let with_metallb =
+        report(&story(|o| o.push(daemon_set("metallb-speaker", "quay.io/metallb/speaker:v0.15"))));
     assert!(!with_metallb.has_errors() && with_metallb.findings().count() == 1);
     assert!(report(&story(|o| unlabelled(o))).has_errors());
 }

@@ -48,7 +48,9 @@ pub(super) fn endpoints(picture: &Picture<'_>) -> Verdict {
     if let Some(gap) = picture.snapshot.registrations.unknown().or(picture.snapshot.slices.unknown()) {
         return Verdict::skipped(gap);
     }
-    let Some((_, entry)) = entry(picture) else { return Verdict::Skipped("it is not registered (GH010)".to_owned()) };
+    let Some((_, entry)) = entry(picture) else {
+        return Verdict::Skipped("it is not registered (GH010)".to_owned());
+    };
     let (namespace, name) = match &entry.client_config.service {
         Some(service) => (service.namespace.as_str(), service.name.as_str()),
         None => DEFAULT_SERVICE,
@@ -56,17 +58,26 @@ pub(super) fn endpoints(picture: &Picture<'_>) -> Verdict {
     if let Some(scope) = picture.snapshot.scope.as_deref().filter(|scope| *scope != namespace) {
         return Verdict::Skipped(format!("only namespace {scope} was looked at"));
     }
-    let ready = picture.endpoints.get(&ServiceKey::new(namespace, name)).map_or(0, |endpoints| endpoints.ready);
+    let ready =
+        picture.endpoints.get(&ServiceKey::new(namespace, name)).map_or(0, |endpoints| endpoints.ready);
     match ready {
         0 => Verdict::Found(vec![
-            Finding::error(11, format!("Service {namespace}/{name}"), "EndpointSlice endpoints[].conditions.ready")
-                .says("no webhook replica is ready: Services are created without their labels")
-                .mend(format!("See why: kubectl get pods -n {namespace} -l app.kubernetes.io/component=webhook")),
+            Finding::error(
+                11,
+                format!("Service {namespace}/{name}"),
+                "EndpointSlice endpoints[].conditions.ready",
+            )
+            .says("no webhook replica is ready: Services are created without their labels")
+            .mend(format!("See why: kubectl get pods -n {namespace} -l app.kubernetes.io/component=webhook")),
         ]),
         1 => Verdict::Found(vec![
-            Finding::warning(11, format!("Service {namespace}/{name}"), "EndpointSlice endpoints[].conditions.ready")
-                .says("one replica is ready: while it restarts, Services are created without their labels")
-                .mend("Set webhook.replicas of the chart to 2 or more."),
+            Finding::warning(
+                11,
+                format!("Service {namespace}/{name}"),
+                "EndpointSlice endpoints[].conditions.ready",
+            )
+            .says("one replica is ready: while it restarts, Services are created without their labels")
+            .mend("Set webhook.replicas of the chart to 2 or more."),
         ]),
         ready => Verdict::Good(format!("{ready} of them")),
     }
@@ -111,7 +122,11 @@ pub(super) fn registration(picture: &Picture<'_>) -> Verdict {
         findings.push(make(14, object(&name), field).says(says).mend(upgrade));
     };
     if entry.failure_policy.as_deref() != Some("Ignore") {
-        find(true, "failurePolicy", "it is not Ignore: while the webhook is away, no Service of a Gateway can be written");
+        find(
+            true,
+            "failurePolicy",
+            "it is not Ignore: while the webhook is away, no Service of a Gateway can be written",
+        );
     }
     let asks = |operation: &str| {
         entry.rules.iter().flatten().any(|rule| {
@@ -131,7 +146,11 @@ pub(super) fn registration(picture: &Picture<'_>) -> Verdict {
         find(true, "matchConditions", "they do not let the Services of Gateways through");
     }
     if entry.timeout_seconds.is_some_and(|seconds| seconds > 10) {
-        find(false, "timeoutSeconds", "it is over 10 s: a webhook that hangs makes every write wait for so long");
+        find(
+            false,
+            "timeoutSeconds",
+            "it is over 10 s: a webhook that hangs makes every write wait for so long",
+        );
     }
     if entry.client_config.ca_bundle.as_ref().is_none_or(|bundle| bundle.0.is_empty()) {
         find(true, "clientConfig.caBundle", "it is empty: no call can succeed");

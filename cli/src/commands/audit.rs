@@ -39,7 +39,8 @@ pub(crate) async fn run(global: &Global, args: &AuditArgs, terminal: Terminal) -
         return follow(&cluster, &pods, &filter, args, terminal).await;
     }
     let logs = pods.iter().map(async |pod| read(&cluster, pod, args).await);
-    let mut records: Vec<Value> = try_join_all(logs).await?.into_iter().flatten().filter(|r| filter.wants(r)).collect();
+    let mut records: Vec<Value> =
+        try_join_all(logs).await?.into_iter().flatten().filter(|r| filter.wants(r)).collect();
     audit::sort(&mut records);
     let from = records.len().saturating_sub(args.tail.unwrap_or(usize::MAX));
     terminal.write(&written(&records[from..], args.output, true))?;
@@ -49,7 +50,9 @@ pub(crate) async fn run(global: &Global, args: &AuditArgs, terminal: Terminal) -
 async fn pods(cluster: &Cluster) -> anyhow::Result<Vec<(String, String)>> {
     let pods: Api<Pod> = Api::all(cluster.client.clone());
     let listed = pods.list(&ListParams::default().labels(WEBHOOK_PODS)).await;
-    let listed = listed.map_err(|error| anyhow::anyhow!("cannot list the webhook's pods in all namespaces: {}", said(&error)))?;
+    let listed = listed.map_err(|error| {
+        anyhow::anyhow!("cannot list the webhook's pods in all namespaces: {}", said(&error))
+    })?;
     let key = |pod: Pod| Some((pod.metadata.namespace?, pod.metadata.name?));
     let pods: Vec<(String, String)> = listed.items.into_iter().filter_map(key).collect();
     if pods.is_empty() {
@@ -66,7 +69,9 @@ fn params(args: &AuditArgs, follow: bool) -> LogParams {
 async fn read(cluster: &Cluster, pod: &(String, String), args: &AuditArgs) -> anyhow::Result<Vec<Value>> {
     let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &pod.0);
     let text = api.logs(&pod.1, &params(args, false)).await;
-    let text = text.map_err(|error| anyhow::anyhow!("cannot read the log of Pod {}/{}: {}", pod.0, pod.1, said(&error)))?;
+    let text = text.map_err(|error| {
+        anyhow::anyhow!("cannot read the log of Pod {}/{}: {}", pod.0, pod.1, said(&error))
+    })?;
     Ok(text.lines().filter_map(audit::parse).collect())
 }
 
@@ -81,7 +86,9 @@ async fn follow(
     let open = pods.iter().map(async |pod| {
         let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &pod.0);
         let log = api.log_stream(&pod.1, &params(args, true)).await;
-        log.map_err(|error| anyhow::anyhow!("cannot follow the log of Pod {}/{}: {}", pod.0, pod.1, said(&error)))
+        log.map_err(|error| {
+            anyhow::anyhow!("cannot follow the log of Pod {}/{}: {}", pod.0, pod.1, said(&error))
+        })
     });
     let logs = try_join_all(open).await?;
     let mut lines = select_all(logs.into_iter().map(|log| log.lines().boxed()));
@@ -97,7 +104,9 @@ async fn follow(
 
 fn written(records: &[Value], output: AuditOutput, first: bool) -> String {
     match output {
-        AuditOutput::Json => records.iter().map(|record| format!("{record}\n")).collect(),
+        AuditOutput::Json => {
+            records.iter().flat_map(|record| [record.to_string(), "\n".to_owned()]).collect()
+        }
         AuditOutput::Table if records.is_empty() => "No reviews.\n".to_owned(),
         AuditOutput::Table => {
             let rows: Vec<Vec<String>> = records.iter().map(audit::columns).collect();

@@ -35,7 +35,9 @@ pub(crate) async fn run(global: &Global, args: &CheckArgs, terminal: Terminal) -
         match report {
             Ok(report) if !report.has_errors() || !again => return finish(&report, args, terminal),
             Err(error) if !again => return Err(error),
-            Ok(report) => waiting(&mut told, report.findings().next().map(ToString::to_string).unwrap_or_default()),
+            Ok(report) => {
+                waiting(&mut told, report.findings().next().map(ToString::to_string).unwrap_or_default());
+            }
             Err(error) => waiting(&mut told, format!("{error:#}")),
         }
         sleep(PAUSE).await;

@@ -26,7 +26,7 @@ use crate::{
 pub(crate) async fn run(global: &Global, args: &CleanupArgs, terminal: Terminal) -> anyhow::Result<Ending> {
     let cluster = cluster::connect(global).await?;
     let snapshot = lists::snapshot(&cluster, Depth::Everything).await?;
-    for gap in [snapshot.services.unreadable(), snapshot.registrations.unreadable()].into_iter().flatten() {
+    if let Some(gap) = snapshot.services.unreadable().or(snapshot.registrations.unreadable()) {
         bail!("cannot tell what is left: {gap}");
     }
     if cleaning::is_registered(&snapshot) && !args.force && !args.dry_run {
@@ -52,7 +52,8 @@ pub(crate) async fn run(global: &Global, args: &CleanupArgs, terminal: Terminal)
     for (namespace, name) in &leases {
         let api: Api<Lease> = Api::namespaced(cluster.client.clone(), namespace);
         let deleted = api.delete(name, &DeleteParams::default()).await;
-        deleted.map_err(|error| anyhow::anyhow!("cannot delete Lease {namespace}/{name}: {}", said(&error)))?;
+        deleted
+            .map_err(|error| anyhow::anyhow!("cannot delete Lease {namespace}/{name}: {}", said(&error)))?;
     }
     terminal.write(&format!("cleaned {} Services, deleted {} Leases\n", left.len(), leases.len()))?;
     Ok(Ending::Fine)
@@ -72,7 +73,8 @@ fn told(left: &[Leftover], leases: &[(String, String)], args: &CleanupArgs) -> S
 async fn clean(cluster: &Cluster, leftover: &Leftover, keep: bool) -> anyhow::Result<()> {
     let key = &leftover.service;
     let api: Api<Service> = Api::namespaced(cluster.client.clone(), &key.namespace);
-    let params = PatchParams { field_manager: Some("kubectl-gateherald".to_owned()), ..PatchParams::default() };
+    let params =
+        PatchParams { field_manager: Some("kubectl-gateherald".to_owned()), ..PatchParams::default() };
     let patched = api.patch(&key.name, &params, &Patch::Merge(leftover.patch(keep))).await;
     patched.map(drop).map_err(|error| anyhow::anyhow!("cannot clean Service {key}: {}", said(&error)))
 }

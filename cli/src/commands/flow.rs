@@ -20,7 +20,7 @@ use crate::{
 /// Shows chains, with `--watch` until somebody stops it.
 pub(crate) async fn run(global: &Global, args: &FlowArgs, terminal: Terminal) -> anyhow::Result<Ending> {
     let source = Source::open(global, &args.input).await?;
-    let subject = Subject::parse(args.subject.as_deref(), source.namespace(global))?;
+    let subject = Subject::parse(args.subject.as_deref(), source.namespace(global).as_deref())?;
     if let (Source::Cluster(cluster), true) = (&source, args.web) {
         return super::web::run(&source, cluster, &subject, args.listen, terminal).await;
     }
@@ -52,7 +52,12 @@ pub(crate) async fn run(global: &Global, args: &FlowArgs, terminal: Terminal) ->
     }
 }
 
-fn show(picture: &Picture<'_>, subject: &Subject, args: &FlowArgs, style: Style) -> anyhow::Result<(String, Ending)> {
+fn show(
+    picture: &Picture<'_>,
+    subject: &Subject,
+    args: &FlowArgs,
+    style: Style,
+) -> anyhow::Result<(String, Ending)> {
     let traces = trace::all(picture);
     let mut chosen = subject.choose(&traces)?;
     if args.broken {

@@ -45,7 +45,8 @@ pub(crate) async fn one(global: &Global, args: &MoveArgs, terminal: Terminal) ->
     let cluster = cluster::connect(global).await?;
     let snapshot = lists::snapshot(&cluster, Depth::Chains).await?;
     let picture = Picture::new(&snapshot, None);
-    let plan = moving::plan(&picture, args.vip, &args.to).map_err(|why| anyhow::anyhow!("cannot move {}: {why}", args.vip))?;
+    let plan = moving::plan(&picture, args.vip, &args.to)
+        .map_err(|why| anyhow::anyhow!("cannot move {}: {why}", args.vip))?;
     let from = plan.from.as_deref().unwrap_or("nobody");
     let services: Vec<String> = plan.services.iter().map(ToString::to_string).collect();
     terminal.write(&format!(
@@ -64,7 +65,9 @@ pub(crate) async fn one(global: &Global, args: &MoveArgs, terminal: Terminal) ->
     let mut log = Log::new([(plan.address, plan.from.clone())].into());
     let prefer = json!({ "metadata": { "annotations": { PREFERRED_NODE: plan.to } } });
     annotate(&cluster, &plan, &prefer).await?;
-    let moved = watch(&cluster, &mut log, args.timeout, |log| log.holder(plan.address) == Some(plan.to.as_str())).await?;
+    let moved =
+        watch(&cluster, &mut log, args.timeout, |log| log.holder(plan.address) == Some(plan.to.as_str()))
+            .await?;
     if !args.stay {
         let forget = json!({ "metadata": { "annotations": { PREFERRED_NODE: Value::Null } } });
         annotate(&cluster, &plan, &forget).await?;
@@ -101,7 +104,9 @@ pub(crate) async fn all(global: &Global, args: &EvacuateArgs, terminal: Terminal
     }
     if args.undo {
         label(&cluster, node, Value::Null).await?;
-        terminal.write(&format!("Node {node} may announce again; addresses come back to it when they are free or moved\n"))?;
+        terminal.write(&format!(
+            "Node {node} may announce again; addresses come back to it when they are free or moved\n"
+        ))?;
         return Ok(Ending::Fine);
     }
     let held = moving::held_by(&picture, node);
@@ -114,11 +119,16 @@ pub(crate) async fn all(global: &Global, args: &EvacuateArgs, terminal: Terminal
     label(&cluster, node, json!("false")).await?;
     let done = watch(&cluster, &mut log, args.timeout, |log| log.left(node, &held)).await?;
     terminal.write(&after(&log, &held))?;
-    if done { Ok(Ending::Fine) } else { bail!("not all addresses of {node} were taken over within {:?}", args.timeout) }
+    if done {
+        Ok(Ending::Fine)
+    } else {
+        bail!("not all addresses of {node} were taken over within {:?}", args.timeout)
+    }
 }
 
 fn before(node: &str, held: &[IpAddr], stranded: &[IpAddr]) -> String {
-    let list = |addresses: &[IpAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let list =
+        |addresses: &[IpAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let mut text = match held.len() {
         0 => format!("before: {node} holds no address\n"),
         number => format!("before: {node} holds {number}: {}\n", list(held)),
@@ -131,7 +141,11 @@ fn before(node: &str, held: &[IpAddr], stranded: &[IpAddr]) -> String {
 
 fn after(log: &Log, held: &[IpAddr]) -> String {
     let line = |address: &IpAddr| {
-        format!("after:  {address} is held by {}{}\n", log.holder(*address).unwrap_or("nobody"), gap(log, *address))
+        format!(
+            "after:  {address} is held by {}{}\n",
+            log.holder(*address).unwrap_or("nobody"),
+            gap(log, *address)
+        )
     };
     held.iter().map(line).collect()
 }

@@ -102,7 +102,8 @@ fn gateways(preview: &Preview) -> Vec<String> {
         let labels = pairs('+', &future.labels);
         let labels = if labels.is_empty() { "none".to_owned() } else { labels.join(" ") };
         lines.push(format!("Gateway {}: {labels}", future.gateway));
-        let kept: Vec<String> = future.kept_off.iter().map(|skipped| format!("{} ({})", skipped.key, skipped.reason)).collect();
+        let kept: Vec<String> =
+            future.kept_off.iter().map(|skipped| format!("{} ({})", skipped.key, skipped.reason)).collect();
         if !kept.is_empty() {
             lines.push(format!("  kept off: {}", kept.join(", ")));
         }

@@ -28,12 +28,8 @@ pub(crate) async fn run(global: &Global, args: &ProbeArgs, terminal: Terminal) -
     if let Some(from) = &args.from {
         return from_node(global, args, from.strip_prefix("node/").unwrap_or(from), terminal).await;
     }
-    let asking = Asking {
-        vip: args.vip,
-        interfaces: args.interface.clone(),
-        count: args.count,
-        listen: args.timeout,
-    };
+    let asking =
+        Asking { vip: args.vip, interfaces: args.interface.clone(), count: args.count, listen: args.timeout };
     let (interfaces, answers) = probing::ask(&asking).await?;
     let known = if answers.is_empty() { BTreeMap::new() } else { nodes(global).await };
     terminal.write(&probe::told(args.vip, &answers, &interfaces, &known))?;
@@ -52,17 +48,27 @@ async fn nodes(global: &Global) -> BTreeMap<String, String> {
 }
 
 /// Through the announcer of a node.
-async fn from_node(global: &Global, args: &ProbeArgs, node: &str, terminal: Terminal) -> anyhow::Result<Ending> {
+async fn from_node(
+    global: &Global,
+    args: &ProbeArgs,
+    node: &str,
+    terminal: Terminal,
+) -> anyhow::Result<Ending> {
     let cluster = cluster::connect(global).await?;
     let pods: Api<Pod> = Api::all(cluster.client.clone());
-    let listed = pods.list(&ListParams::default().labels(ANNOUNCER_PODS)).await.context("cannot list the announcer's pods")?;
+    let listed = pods
+        .list(&ListParams::default().labels(ANNOUNCER_PODS))
+        .await
+        .context("cannot list the announcer's pods")?;
     let on_node = |pod: &&Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(node);
     let Some(pod) = listed.items.iter().find(on_node) else { bail!("no announcer's pod is on node {node}") };
     let (namespace, name) = (pod.metadata.namespace.as_deref(), pod.metadata.name.as_deref());
     let (Some(namespace), Some(name)) = (namespace, name) else { bail!("the announcer's pod has no name") };
     let path = format!("/probe?address={}&count={}", args.vip, args.count);
     let page = forward::get(&cluster.client, namespace, name, DEBUG_PORT, &path).await;
-    let page = page.with_context(|| format!("cannot ask the announcer in Pod {namespace}/{name} (its version may not have /probe)"))?;
+    let page = page.with_context(|| {
+        format!("cannot ask the announcer in Pod {namespace}/{name} (its version may not have /probe)")
+    })?;
     terminal.write(&format!("{}\n", page.trim_end()))?;
     Ok(Ending::Fine)
 }

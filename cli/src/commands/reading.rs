@@ -78,7 +78,8 @@ impl Source {
 fn unexplained(snapshot: &Snapshot) -> BTreeSet<String> {
     let picture = Picture::new(snapshot, None);
     let traces = trace::all(&picture);
-    let silent = traces.iter().flat_map(trace::Trace::findings).any(|finding| matches!(finding.code.0, 41 | 45));
+    let silent =
+        traces.iter().flat_map(trace::Trace::findings).any(|finding| matches!(finding.code.0, 41 | 45));
     let alive = picture.sessions.iter().filter(|(_, facts)| facts.session.id.is_some());
     if silent { alive.map(|(node, _)| node.clone()).collect() } else { BTreeSet::new() }
 }

@@ -20,7 +20,7 @@ use crate::{
 /// Lists addresses, with `--watch` each row again that changed.
 pub(crate) async fn run(global: &Global, args: &VipsArgs, terminal: Terminal) -> anyhow::Result<Ending> {
     let source = Source::open(global, &args.input).await?;
-    let subject = Subject::parse(args.subject.as_deref(), source.namespace(global))?;
+    let subject = Subject::parse(args.subject.as_deref(), source.namespace(global).as_deref())?;
     let mut changes = match (&source, args.watch) {
         (Source::Cluster(cluster), true) => Some(watching::watch(cluster)),
         _ => None,
@@ -68,7 +68,7 @@ fn written(rows: &[Row], output: VipsOutput, now: Timestamp, first: bool) -> any
         VipsOutput::Json => serde_json::to_string_pretty(rows)? + "\n",
         VipsOutput::Yaml => serde_yaml_ng::to_string(rows)?,
         VipsOutput::Name => {
-            rows.iter().filter_map(|row| row.address).map(|address| format!("{address}\n")).collect()
+            rows.iter().filter_map(|row| row.address).flat_map(|a| [a.to_string(), "\n".to_owned()]).collect()
         }
         VipsOutput::Table | VipsOutput::Wide if rows.is_empty() => "No addresses.\n".to_owned(),
         VipsOutput::Table | VipsOutput::Wide => {

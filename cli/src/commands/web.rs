@@ -103,7 +103,8 @@ async fn local_names_only(headers: HeaderMap, request: Request, next: Next) -> R
 
 async fn page(State(shown): State<Shown>) -> Response {
     let state = Arc::clone(&shown.borrow());
-    let policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'";
+    let policy =
+        "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'";
     match html::page(&state, Some("events")) {
         Ok(page) => ([(header::CONTENT_SECURITY_POLICY, policy)], Html(page)).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),

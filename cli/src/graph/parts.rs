@@ -72,7 +72,9 @@ fn labels(picture: &Picture<'_>, name: &str) -> Option<Value> {
 fn pool(picture: &Picture<'_>, id: &str) -> Option<Value> {
     let pool = picture.pools.iter().find(|pool| pool.id == id)?;
     let ranges: Vec<String> = pool.ranges.iter().map(|(first, last)| format!("{first}-{last}")).collect();
-    Some(json!({ "pool": pool.id, "selectors": pool.selectors, "namespaces": pool.namespaces, "ranges": ranges }))
+    Some(
+        json!({ "pool": pool.id, "selectors": pool.selectors, "namespaces": pool.namespaces, "ranges": ranges }),
+    )
 }
 
 fn policy(picture: &Picture<'_>, id: &str) -> Option<Value> {

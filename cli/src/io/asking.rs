@@ -57,7 +57,9 @@ fn gap(right: &str, what: &str, error: &kube::Error) -> Gap {
 }
 
 async fn fail_open(client: &Client) -> Result<u64, Gap> {
-    let text = get(client, "/metrics").await.map_err(|error| gap("get /metrics", "read the API server's metrics", &error))?;
+    let text = get(client, "/metrics")
+        .await
+        .map_err(|error| gap("get /metrics", "read the API server's metrics", &error))?;
     let ours = text.lines().filter(|line| line.starts_with(FAIL_OPEN) && line.contains(ENTRY));
     let counts = ours.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a counter is a whole number")]
@@ -70,7 +72,8 @@ async fn dry_run(cluster: &Cluster, picture: &Picture<'_>) -> Result<DryRun, Gap
         let owner = json!({
             "apiVersion": format!("{GATEWAY_GROUP}/v1"), "kind": GATEWAY_KIND, "name": key.1, "uid": facts.gateway.uid,
         });
-        let metadata = json!({ "generateName": "gateherald-check-", "namespace": key.0, "ownerReferences": [owner] });
+        let metadata =
+            json!({ "generateName": "gateherald-check-", "namespace": key.0, "ownerReferences": [owner] });
         let service: Metadata = serde_json::from_value(metadata.clone()).ok()?;
         let decision = decide(&picture.settings.rules, &service, None, Knowledge::Exists(&facts.gateway));
         let expected = decision.labels.injected;
@@ -82,8 +85,8 @@ async fn dry_run(cluster: &Cluster, picture: &Picture<'_>) -> Result<DryRun, Gap
         return Err(Gap::Failed("try it".to_owned(), why));
     };
     let object = json!({ "metadata": metadata, "spec": { "ports": [{ "port": 80 }] } });
-    let service: Service =
-        serde_json::from_value(object).map_err(|error| Gap::Failed("try it".to_owned(), error.to_string()))?;
+    let service: Service = serde_json::from_value(object)
+        .map_err(|error| Gap::Failed("try it".to_owned(), error.to_string()))?;
     let services: Api<Service> = Api::namespaced(cluster.client.clone(), &gateway.0);
     let params = PostParams { dry_run: true, field_manager: Some("kubectl-gateherald".to_owned()) };
     let right = format!("create services in namespace {} (dry run)", gateway.0);
@@ -95,7 +98,12 @@ async fn dry_run(cluster: &Cluster, picture: &Picture<'_>) -> Result<DryRun, Gap
 
 /// A TLS handshake with each webhook replica, against the CA bundle that the API server goes by.
 async fn served(client: &Client, snapshot: &Snapshot) -> Result<Vec<Served>, Gap> {
-    let entry = snapshot.registrations.items.iter().flat_map(|c| c.webhooks.iter().flatten()).find(|e| e.name == ENTRY);
+    let entry = snapshot
+        .registrations
+        .items
+        .iter()
+        .flat_map(|c| c.webhooks.iter().flatten())
+        .find(|e| e.name == ENTRY);
     let missing = |why: &str| Gap::Failed("ask the webhook".to_owned(), why.to_owned());
     let entry = entry.ok_or_else(|| missing("it is not registered"))?;
     let bundle = entry.client_config.ca_bundle.as_ref().map(|bundle| bundle.0.clone()).unwrap_or_default();
@@ -105,14 +113,16 @@ async fn served(client: &Client, snapshot: &Snapshot) -> Result<Vec<Served>, Gap
     if pods.is_empty() {
         return Err(snapshot.pods.gap.clone().unwrap_or_else(|| missing("there is no webhook pod")));
     }
-    let answers = join_all(pods.into_iter().map(async |pod| handshake(client, pod, &bundle, &name).await)).await;
+    let answers =
+        join_all(pods.into_iter().map(async |pod| handshake(client, pod, &bundle, &name).await)).await;
     answers.into_iter().collect()
 }
 
 fn of_component<'a>(snapshot: &'a Snapshot, component: &'a str) -> impl Iterator<Item = &'a Pod> {
     snapshot.pods.items.iter().filter(move |pod| {
         let labels = pod.metadata.labels.as_ref();
-        let has = |key: &str, value: &str| labels.and_then(|labels| labels.get(key)).is_some_and(|v| v == value);
+        let has =
+            |key: &str, value: &str| labels.and_then(|labels| labels.get(key)).is_some_and(|v| v == value);
         has("app.kubernetes.io/name", "gateherald") && has("app.kubernetes.io/component", component)
     })
 }
@@ -148,7 +158,9 @@ async fn shake(
 pub(crate) async fn announcers(cluster: &Cluster, nodes: &BTreeSet<String>) -> Vec<AnnouncerPage> {
     let selector = "app.kubernetes.io/name=gateherald,app.kubernetes.io/component=announcer";
     let pods: Api<Pod> = Api::all(cluster.client.clone());
-    let Ok(pods) = pods.list(&kube::api::ListParams::default().labels(selector)).await else { return Vec::new() };
+    let Ok(pods) = pods.list(&kube::api::ListParams::default().labels(selector)).await else {
+        return Vec::new();
+    };
     let on_node = |pod: &&Pod| {
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref());
         node.is_some_and(|node| nodes.contains(node))

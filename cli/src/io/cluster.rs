@@ -60,13 +60,17 @@ pub(crate) async fn connect(global: &Global) -> Result<Cluster, ClusterError> {
         config.auth_info.impersonate = Some(user.clone());
         config.auth_info.impersonate_groups = (!global.as_group.is_empty()).then(|| global.as_group.clone());
     }
-    config.headers.push((USER_AGENT, HeaderValue::from_static(concat!("kubectl-gateherald/", env!("CARGO_PKG_VERSION")))));
+    config.headers.push((
+        USER_AGENT,
+        HeaderValue::from_static(concat!("kubectl-gateherald/", env!("CARGO_PKG_VERSION"))),
+    ));
     config.connect_timeout = Some(CONNECT.min(global.request_timeout));
     config.read_timeout = Some(global.request_timeout);
     config.default_retry = false;
     let server = config.cluster_url.to_string();
     let namespace = global.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
     let scope = global.namespace.clone();
-    let client = Client::try_from(config).map_err(|source| ClusterError::Setup { server: server.clone(), source })?;
+    let client =
+        Client::try_from(config).map_err(|source| ClusterError::Setup { server: server.clone(), source })?;
     Ok(Cluster { client, server, namespace, scope })
 }

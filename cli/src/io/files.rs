@@ -19,7 +19,10 @@ pub(crate) fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
     for path in paths {
         if path.as_os_str() == "-" {
             let mut text = String::new();
-            std::io::stdin().take(MOST_BYTES).read_to_string(&mut text).context("cannot read the standard input")?;
+            std::io::stdin()
+                .take(MOST_BYTES)
+                .read_to_string(&mut text)
+                .context("cannot read the standard input")?;
             sources.push(Source { name: "standard input".to_owned(), text });
         } else if path.is_dir() {
             for file in inside(path)? {
@@ -33,12 +36,14 @@ pub(crate) fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
 }
 
 fn inside(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let read = || std::fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()));
+    let read =
+        || std::fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()));
     let is_objects = |path: &PathBuf| {
         let extension = path.extension().and_then(|extension| extension.to_str());
         matches!(extension, Some("yaml" | "yml" | "json"))
     };
-    let mut files: Vec<PathBuf> = read()?.filter_map(|entry| Some(entry.ok()?.path())).filter(is_objects).collect();
+    let mut files: Vec<PathBuf> =
+        read()?.filter_map(|entry| Some(entry.ok()?.path())).filter(is_objects).collect();
     files.sort();
     Ok(files)
 }

@@ -26,7 +26,13 @@ pub(crate) async fn connect(
 }
 
 /// GETs a path from a port of a pod that speaks HTTP.
-pub(crate) async fn get(client: &Client, namespace: &str, pod: &str, port: u16, path: &str) -> anyhow::Result<String> {
+pub(crate) async fn get(
+    client: &Client,
+    namespace: &str,
+    pod: &str,
+    port: u16,
+    path: &str,
+) -> anyhow::Result<String> {
     let work = async {
         let mut stream = connect(client, namespace, pod, port).await?;
         // HTTP/1.0, so that the answer is neither chunked nor followed by another one.

@@ -49,6 +49,11 @@ struct Wanted<'a> {
 /// # Errors
 /// When the API server cannot be reached, or does not accept the credentials; anything less is a [`Gap`].
 pub(crate) async fn snapshot(cluster: &Cluster, depth: Depth) -> anyhow::Result<Snapshot> {
+    // Twenty requests at once make a future of 30 KiB.
+    Box::pin(all(cluster, depth)).await
+}
+
+async fn all(cluster: &Cluster, depth: Depth) -> anyhow::Result<Snapshot> {
     let mut snapshot = Snapshot::empty(Timestamp::now());
     let scope = cluster.scope.as_deref();
     let (version, namespaced, shared, others) = tokio::join!(
@@ -89,8 +94,11 @@ impl Namespaced {
 
 impl Shared {
     fn into(self, snapshot: &mut Snapshot) {
-        let Snapshot { classes, policies, cilium_policies, cilium_pools, metallb_pools, nodes, leases, .. } = self.0;
-        (snapshot.classes, snapshot.policies, snapshot.cilium_policies) = (classes, policies, cilium_policies);
+        let Snapshot {
+            classes, policies, cilium_policies, cilium_pools, metallb_pools, nodes, leases, ..
+        } = self.0;
+        (snapshot.classes, snapshot.policies, snapshot.cilium_policies) =
+            (classes, policies, cilium_policies);
         (snapshot.cilium_pools, snapshot.metallb_pools) = (cilium_pools, metallb_pools);
         (snapshot.nodes, snapshot.leases) = (nodes, leases);
     }
@@ -158,7 +166,8 @@ async fn others(client: &Client, depth: Depth) -> Others {
     let all = |api, plural, query| Wanted { api, plural, namespace: None, query };
     let everything = depth == Depth::Everything;
     let mut snapshot = Snapshot::empty(Timestamp::UNIX_EPOCH);
-    let cilium_leases = Wanted { namespace: Some(KUBE_SYSTEM), ..all("/apis/coordination.k8s.io/v1", "leases", "") };
+    let cilium_leases =
+        Wanted { namespace: Some(KUBE_SYSTEM), ..all("/apis/coordination.k8s.io/v1", "leases", "") };
     let registrations = async {
         if !everything {
             return Listing::unasked();
@@ -181,7 +190,13 @@ async fn others(client: &Client, depth: Depth) -> Others {
         snapshot.pods,
         snapshot.daemon_sets,
         snapshot.config_maps,
-    ) = tokio::join!(read(client, cilium_leases), registrations, pods, read(client, sets), config_maps(client));
+    ) = tokio::join!(
+        read(client, cilium_leases),
+        registrations,
+        pods,
+        read(client, sets),
+        config_maps(client)
+    );
     // Others' Leases, the node heartbeats above all, are nobody's business here.
     snapshot.cilium_leases.items.retain(|lease| lease.key().1.starts_with("cilium-l2announce-"));
     Others(snapshot)

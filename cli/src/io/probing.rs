@@ -28,10 +28,14 @@ pub(crate) struct Asking {
 #[allow(dead_code, reason = "which of them occur depends on the system")]
 pub(crate) enum ProbeError {
     /// Not Linux.
-    #[error("packet sockets are Linux': ask from a node, or use arping or ndisc6 from a Linux machine on that network")]
+    #[error(
+        "packet sockets are Linux': ask from a node, or use arping or ndisc6 from a Linux machine on that network"
+    )]
     NotLinux,
     /// Without the capability.
-    #[error("packet sockets need the capability NET_RAW: use sudo, or setcap cap_net_raw+ep on kubectl-gateherald")]
+    #[error(
+        "packet sockets need the capability NET_RAW: use sudo, or setcap cap_net_raw+ep on kubectl-gateherald"
+    )]
     NotPermitted,
     /// None is there, or none that could carry an answer.
     #[error("{0}")]

@@ -22,6 +22,7 @@ impl Terminal {
     }
 
     /// Writes text. Somebody who has seen enough (`| head`) is no error.
+    #[allow(clippy::unused_self, reason = "who has the terminal may write to it")]
     pub(crate) fn write(self, text: &str) -> std::io::Result<()> {
         let mut out = std::io::stdout().lock();
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

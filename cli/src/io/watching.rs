@@ -63,7 +63,8 @@ where
     let config = watcher::Config::default().labels(labels);
     let events = watcher::watcher(api, config);
     Box::pin(backing_off(events).filter_map(|event| {
-        let told = matches!(event, watcher::Event::Apply(_) | watcher::Event::Delete(_) | watcher::Event::InitDone);
+        let told =
+            matches!(event, watcher::Event::Apply(_) | watcher::Event::Delete(_) | watcher::Event::InitDone);
         async move { told.then_some(()) }
     }))
 }

@@ -40,7 +40,8 @@ fn a_move_that_cannot_be_made_says_what_stands_in_its_way() {
     assert!(refused(VIP, "control-1").contains("NodeNotSelected"));
     assert!(refused(VIP, "worker-9").contains("no node worker-9"));
     assert!(refused("192.0.2.1", "worker-2").contains("no Service has"));
-    let silent = story(|o| object(o, "Lease", "gateherald-node-worker-1")["spec"]["holderIdentity"] = json!(""));
+    let silent =
+        story(|o| object(o, "Lease", "gateherald-node-worker-1")["spec"]["holderIdentity"] = json!(""));
     assert!(plan(&Picture::new(&silent, None), vip(), "worker-1").unwrap_err().contains("GH040"));
 }
 

@@ -32,7 +32,8 @@ fn a_misspelt_key_is_a_near_miss_when_the_value_is_right() {
 
 #[test]
 fn upper_case_is_a_near_miss() {
-    let wanted = json!({ "matchExpressions": [{ "key": "tier", "operator": "In", "values": ["edge", "front"] }] });
+    let wanted =
+        json!({ "matchExpressions": [{ "key": "tier", "operator": "In", "values": ["edge", "front"] }] });
     assert!(missed(wanted, &[("tier", "Edge")]).is_some());
 }
 

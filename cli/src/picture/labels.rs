@@ -66,25 +66,29 @@ impl ServiceFacts<'_> {
         })
     }
 
-    /// Whether what is refused without a policy is about other entries than this address: a host name beside it, say.
-    pub(crate) fn has_only_entry_refusals(&self, refusals: &[NotAnnounced], address: IpAddr) -> bool {
-        refusals.iter().filter(|r| r.policy.is_none()).all(|r| match r.why {
-            Why::HostnameOnly(_) | Why::BadAddress(_) => true,
-            _ => r.address.is_some_and(|other| other != address),
-        })
-    }
-
     /// As it would be with the labels that it should have.
     pub(crate) fn mended(&self) -> ServiceView {
         ServiceView { labels: self.expected.clone(), ..self.view.clone() }
     }
 }
 
+/// Whether what is refused without a policy is about other entries than this address: a host name beside it, say.
+pub(super) fn are_about_others(refusals: &[NotAnnounced], address: IpAddr) -> bool {
+    refusals.iter().filter(|r| r.policy.is_none()).all(|r| match r.why {
+        Why::HostnameOnly(_) | Why::BadAddress(_) => true,
+        _ => r.address.is_some_and(|other| other != address),
+    })
+}
+
 /// All Gateways.
-pub(crate) fn gateways<'a>(snapshot: &'a Snapshot, rules: &Rules) -> BTreeMap<(String, String), GatewayFacts<'a>> {
+pub(crate) fn gateways<'a>(
+    snapshot: &'a Snapshot,
+    rules: &Rules,
+) -> BTreeMap<(String, String), GatewayFacts<'a>> {
     let facts = |object: &'a Gateway| {
         let (namespace, name) = object.key();
-        let gateway = owner::Gateway::reduce(object.metadata.clone().into(), |key| rules.annotations.mention(key));
+        let gateway =
+            owner::Gateway::reduce(object.metadata.clone().into(), |key| rules.annotations.mention(key));
         ((namespace.to_owned(), name.to_owned()), GatewayFacts { object, gateway })
     };
     snapshot.gateways.items.iter().map(facts).collect()
@@ -110,7 +114,8 @@ pub(crate) fn services<'a>(
         };
         let decision = decide(rules, &metadata, None, knowledge);
         let expected = expected(&metadata.labels, &decision);
-        let remembered = memory::read(memory::INJECTED_LABELS, &metadata).and_then(Result::ok).unwrap_or_default();
+        let remembered =
+            memory::read(memory::INJECTED_LABELS, &metadata).and_then(Result::ok).unwrap_or_default();
         let view = ServiceView::from(object);
         (view.key.clone(), ServiceFacts { object, metadata, view, gateway, decision, remembered, expected })
     };

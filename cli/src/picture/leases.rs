@@ -48,9 +48,7 @@ impl SessionFacts {
 }
 
 /// Reads all Leases that are ours.
-pub(crate) fn read(
-    snapshot: &Snapshot,
-) -> (BTreeMap<String, SessionFacts>, BTreeMap<IpAddr, ClaimFacts>) {
+pub(crate) fn read(snapshot: &Snapshot) -> (BTreeMap<String, SessionFacts>, BTreeMap<IpAddr, ClaimFacts>) {
     let (mut sessions, mut claims) = (BTreeMap::new(), BTreeMap::new());
     for lease in &snapshot.leases.items {
         let name = lease.key().1.to_owned();
@@ -83,7 +81,10 @@ fn times(lease: &Lease) -> (Option<Timestamp>, Option<Timestamp>) {
 }
 
 /// What sessions and announcers tell.
-pub(crate) fn links(snapshot: &Snapshot, sessions: &BTreeMap<String, SessionFacts>) -> BTreeMap<String, Links> {
+pub(crate) fn links(
+    snapshot: &Snapshot,
+    sessions: &BTreeMap<String, SessionFacts>,
+) -> BTreeMap<String, Links> {
     let mut links: BTreeMap<String, Links> = sessions
         .iter()
         .map(|(node, facts)| {
@@ -96,7 +97,9 @@ pub(crate) fn links(snapshot: &Snapshot, sessions: &BTreeMap<String, SessionFact
         for refusal in page.not_announced.iter().filter(|refusal| refusal.reason == "NoInterface") {
             // `NoInterface: enp1s0: NotMatched, lo: Loopback`, as the model writes it.
             let list = refusal.detail.strip_prefix("NoInterface: ").unwrap_or_default();
-            known.names.extend(list.split(", ").filter_map(|entry| Some(entry.split_once(": ")?.0.to_owned())));
+            known
+                .names
+                .extend(list.split(", ").filter_map(|entry| Some(entry.split_once(": ")?.0.to_owned())));
         }
         known.names.sort();
         known.names.dedup();

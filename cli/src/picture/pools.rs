@@ -43,9 +43,9 @@ impl Pool {
 
     /// Whether the address is one of its.
     pub(crate) fn has(&self, address: IpAddr) -> bool {
-        self.ranges.iter().any(|(first, last)| {
-            first.is_ipv4() == address.is_ipv4() && (first..=last).contains(&&address)
-        })
+        self.ranges
+            .iter()
+            .any(|(first, last)| first.is_ipv4() == address.is_ipv4() && (first..=last).contains(&&address))
     }
 }
 

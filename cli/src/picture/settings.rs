@@ -60,7 +60,10 @@ impl Settings {
         };
         self.announcing = announcement::Rules {
             load_balancer_classes: list("--load-balancer-classes").into_iter().collect(),
-            external_ip_cidrs: list("--external-ip-cidrs").iter().filter_map(|net| net.parse().ok()).collect(),
+            external_ip_cidrs: list("--external-ip-cidrs")
+                .iter()
+                .filter_map(|net| net.parse().ok())
+                .collect(),
             honor_exclude_label: arguments.iter().any(|argument| argument == "--honor-exclude-label"),
         };
         self.fence = value(arguments, "--on-api-outage").as_deref() == Some("fence");
@@ -85,6 +88,10 @@ pub(crate) fn arguments(set: &DaemonSet) -> Vec<String> {
 fn value(arguments: &[String], flag: &str) -> Option<String> {
     arguments.iter().enumerate().find_map(|(at, argument)| {
         let rest = argument.strip_prefix(flag)?;
-        if rest.is_empty() { arguments.get(at + 1).cloned() } else { rest.strip_prefix('=').map(str::to_owned) }
+        if rest.is_empty() {
+            arguments.get(at + 1).cloned()
+        } else {
+            rest.strip_prefix('=').map(str::to_owned)
+        }
     })
 }

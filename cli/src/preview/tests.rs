@@ -49,7 +49,8 @@ fn a_policy_that_no_longer_selects_silences_the_address() {
 #[test]
 fn mending_a_policy_fixes_what_it_broke() {
     let mut before = objects();
-    object(&mut before, "CiliumL2AnnouncementPolicy", "mdhlabs-layer2-policy")["spec"]["loadBalancerIPs"] = json!(false);
+    object(&mut before, "CiliumL2AnnouncementPolicy", "mdhlabs-layer2-policy")["spec"]["loadBalancerIPs"] =
+        json!(false);
     let preview = preview(&before, &objects());
     assert!(preview.fixed.iter().any(|finding| finding.code.to_string() == "GH035"), "{preview:?}");
     assert!(preview.introduced.is_empty());

@@ -26,7 +26,9 @@ fn a_host_with_an_address_asks_and_one_without_probes() {
         let NeighborFrame::Arp(probes) = question(ASKER, none, vip) else { panic!() };
         assert!(probes.arp.spa.is_unspecified());
     }
-    assert!(matches!(question(ASKER, None, "fd00::1".parse().unwrap()), NeighborFrame::Ndp(f) if f.from.is_unspecified()));
+    assert!(
+        matches!(question(ASKER, None, "fd00::1".parse().unwrap()), NeighborFrame::Ndp(f) if f.from.is_unspecified())
+    );
 }
 
 #[test]
@@ -60,7 +62,8 @@ fn two_hosts_on_one_interface_are_a_conflict() {
 #[test]
 fn nodes_are_named() {
     let known = [(OWNER.to_string(), "worker-1".to_owned())].into();
-    let text = told("192.168.99.128".parse().unwrap(), &[answer("eth0", OWNER)], &["eth0".to_owned()], &known);
+    let text =
+        told("192.168.99.128".parse().unwrap(), &[answer("eth0", OWNER)], &["eth0".to_owned()], &known);
     assert_eq!(
         text,
         "192.168.99.128 is at 02:00:00:00:00:02 (node worker-1) on eth0, 0.120 ms\none host answers for 192.168.99.128\n"

@@ -7,7 +7,9 @@ use crate::{graph::Graph, trace::State};
 
 /// The graph, left to right.
 pub(crate) fn dot(graph: &Graph) -> String {
-    let mut text = String::from("digraph gateherald {\n  rankdir=LR;\n  node [shape=box, style=rounded, fontname=\"sans-serif\"];\n");
+    let mut text = String::from(
+        "digraph gateherald {\n  rankdir=LR;\n  node [shape=box, style=rounded, fontname=\"sans-serif\"];\n",
+    );
     for part in &graph.boxes {
         let _ = writeln!(
             text,

@@ -12,10 +12,18 @@ pub(crate) fn mermaid(graph: &Graph) -> String {
     let ids: BTreeMap<&str, String> =
         graph.boxes.iter().enumerate().map(|(at, part)| (part.id.as_str(), format!("b{at}"))).collect();
     for (at, part) in graph.boxes.iter().enumerate() {
-        let _ = writeln!(text, "  b{at}[\"{}<br/>{}\"]:::{}", part.kind.title(), plain(&part.name), class(part.state));
+        let _ = writeln!(
+            text,
+            "  b{at}[\"{}<br/>{}\"]:::{}",
+            part.kind.title(),
+            plain(&part.name),
+            class(part.state)
+        );
     }
     for edge in &graph.edges {
-        let (Some(from), Some(to)) = (ids.get(edge.from.as_str()), ids.get(edge.to.as_str())) else { continue };
+        let (Some(from), Some(to)) = (ids.get(edge.from.as_str()), ids.get(edge.to.as_str())) else {
+            continue;
+        };
         let arrow = match edge.state {
             State::Good => "-->",
             State::Warning => "==>",

@@ -85,7 +85,11 @@ fn line(text: &mut String, result: &CheckResult, style: Style) {
                 let _ = writeln!(text, "      {}", finding.mend);
             }
             if findings.len() > SHOWN {
-                let _ = writeln!(text, "    … and {} more: -o short or -o json shows all", findings.len() - SHOWN);
+                let _ = writeln!(
+                    text,
+                    "    … and {} more: -o short or -o json shows all",
+                    findings.len() - SHOWN
+                );
             }
             let _ = writeln!(text, "    see {}", result.check.page());
         }
@@ -93,7 +97,11 @@ fn line(text: &mut String, result: &CheckResult, style: Style) {
 }
 
 fn place(finding: &Finding) -> String {
-    if finding.field.is_empty() { finding.object.clone() } else { format!("{}, {}", finding.object, finding.field) }
+    if finding.field.is_empty() {
+        finding.object.clone()
+    } else {
+        format!("{}, {}", finding.object, finding.field)
+    }
 }
 
 fn counts(report: &Report) -> (usize, usize, usize) {

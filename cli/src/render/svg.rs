@@ -99,7 +99,8 @@ fn line(text: &mut String, from: (usize, usize), to: (usize, usize), state: Stat
 
 fn draw(text: &mut String, part: &Part, place: (usize, usize)) {
     let (x, y) = corner(place);
-    let says: Vec<String> = part.findings.iter().map(|finding| format!("{} {finding}", finding.code)).collect();
+    let says: Vec<String> =
+        part.findings.iter().map(|finding| format!("{} {finding}", finding.code)).collect();
     let _ = writeln!(
         text,
         "<g class=\"box {}\" id=\"{}\"><rect x=\"{x}\" y=\"{y}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" rx=\"8\"/>\

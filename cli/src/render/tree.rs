@@ -26,7 +26,7 @@ pub(crate) fn tree(traces: &[&Trace], now: Timestamp, style: Style) -> String {
         }
         gateway = Some(&trace.gateway);
         let more = traces.iter().filter(|other| other.gateway.is_some() && other.gateway == trace.gateway);
-        let last = more.last().is_none_or(|last| std::ptr::eq(*last, *trace));
+        let last = more.into_iter().next_back().is_none_or(|last| std::ptr::eq(*last, *trace));
         let root = node_of(trace, now);
         if trace.gateway.is_some() {
             branch(&mut text, &root, "", last, "", style);
@@ -52,7 +52,10 @@ fn node_of(trace: &Trace, now: Timestamp) -> Branch<'_> {
         let pools = if trace.pools.is_empty() { "no pool".to_owned() } else { trace.pools.join(", ") };
         below.push(leaf(&trace.pool, pools));
         let policies: Vec<String> = trace.policies.iter().map(ToString::to_string).collect();
-        below.push(leaf(&trace.policy, if policies.is_empty() { "no policy".to_owned() } else { policies.join(", ") }));
+        below.push(leaf(
+            &trace.policy,
+            if policies.is_empty() { "no policy".to_owned() } else { policies.join(", ") },
+        ));
         below.extend(trace.addresses.iter().map(|address| of_address(address, now)));
     }
     Branch { link: &trace.to_service, text: name, below }
@@ -68,7 +71,9 @@ fn of_address(trace: &AddressTrace, now: Timestamp) -> Branch<'_> {
         Some(lease) => format!("claim {lease}{since}"),
         None => "no claim".to_owned(),
     };
-    let name = |what: &str, name: Option<&String>| name.map_or_else(|| what.to_owned(), |name| format!("{what} {name}"));
+    let name = |what: &str, name: Option<&String>| {
+        name.map_or_else(|| what.to_owned(), |name| format!("{what} {name}"))
+    };
     let interfaces = match holding.interfaces.as_slice() {
         [] => "interface".to_owned(),
         some => format!("interface {}", some.join(", ")),

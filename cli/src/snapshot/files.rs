@@ -77,14 +77,14 @@ pub(crate) fn load(snapshot: &mut Snapshot, sources: &[Source]) -> Result<Extras
 /// Files are the whole world: what no file speaks of is not there. And they are of the time at which they were written,
 /// which the newest renewal of a Lease tells best: no session is silent because they were read later.
 pub(crate) fn close(snapshot: &mut Snapshot) {
-    let renewals = snapshot.leases.items.iter().filter_map(|lease| lease.spec.as_ref()?.renew_time.as_ref());
-    if let Some(newest) = renewals.map(|time| time.0).max() {
-        snapshot.now = newest;
-    }
     fn none<T>(listing: &mut Listing<T>) {
         if listing.gap == Some(Gap::NotAsked) {
             listing.gap = None;
         }
+    }
+    let renewals = snapshot.leases.items.iter().filter_map(|lease| lease.spec.as_ref()?.renew_time.as_ref());
+    if let Some(newest) = renewals.map(|time| time.0).max() {
+        snapshot.now = newest;
     }
     none(&mut snapshot.gateways);
     none(&mut snapshot.services);
@@ -175,13 +175,16 @@ pub(crate) fn version(value: &Value) -> ServerVersion {
 
 fn rules(extras: &mut Extras, file: &str, value: &Value) -> Result<(), FileError> {
     let text = value.to_string();
-    let rules =
-        Rules::parse(&text).map_err(|source| FileError::Rules { file: file.to_owned(), source })?;
+    let rules = Rules::parse(&text).map_err(|source| FileError::Rules { file: file.to_owned(), source })?;
     extras.rules = Some(rules);
     Ok(())
 }
 
-fn put<T: DeserializeOwned + Named>(listing: &mut Listing<T>, file: &str, value: Value) -> Result<(), FileError> {
+fn put<T: DeserializeOwned + Named>(
+    listing: &mut Listing<T>,
+    file: &str,
+    value: Value,
+) -> Result<(), FileError> {
     listing.put(typed(file, value)?);
     Ok(())
 }

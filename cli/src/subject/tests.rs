@@ -7,7 +7,7 @@ fn name(namespace: &str, name: &str) -> Name {
 
 #[test]
 fn subjects_are_written_as_kubectl_writes_them() {
-    let parse = |text| Subject::parse(Some(text), Some("prod".to_owned())).unwrap();
+    let parse = |text| Subject::parse(Some(text), Some("prod")).unwrap();
     assert_eq!(parse("gtw/cd-arp-gw"), Subject::Gateway(name("prod", "cd-arp-gw")));
     assert_eq!(parse("Service/web"), Subject::Service(name("prod", "web")));
     assert_eq!(parse("web"), Subject::Any(name("prod", "web")));

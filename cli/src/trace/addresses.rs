@@ -101,7 +101,8 @@ fn without_address(picture: &Picture<'_>, facts: &ServiceFacts<'_>, pool: &Link)
 
 /// What the allocator says itself.
 fn ipam(facts: &ServiceFacts<'_>) -> String {
-    let conditions = facts.object.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let conditions =
+        facts.object.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
     let bad = conditions.iter().find(|c| c.status == "False");
     bad.map_or_else(String::new, |c| format!(" ({}: {})", c.reason, c.message))
 }
@@ -111,7 +112,8 @@ fn finding(picture: &Picture<'_>, service: &ServiceKey, refusal: &NotAnnounced) 
     let object = format!("Service {service}");
     let policy = refusal.policy.as_ref().map_or_else(String::new, ToString::to_string);
     let address = refusal.address.map_or_else(String::new, |address| address.to_string());
-    let says = if address.is_empty() { refusal.why.to_string() } else { format!("{address}: {}", refusal.why) };
+    let says =
+        if address.is_empty() { refusal.why.to_string() } else { format!("{address}: {}", refusal.why) };
     let policy_field = |field: &str, value: &str| {
         Finding::error(35, policy.clone(), field).mend(format!("Set {field} of {policy} to {value}."))
     };

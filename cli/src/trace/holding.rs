@@ -28,7 +28,8 @@ pub(super) fn of_address(
         [LinkKind::Claim, LinkKind::Session, LinkKind::Node, LinkKind::Interface]
             .map(|kind| Link::unknown(kind, gap.to_string()))
     } else if announcing.is_empty() {
-        let says = if to_address.holds() { "nobody knows who should" } else { "no policy announces the address" };
+        let says =
+            if to_address.holds() { "nobody knows who should" } else { "no policy announces the address" };
         after(says, [LinkKind::Claim, LinkKind::Session, LinkKind::Node, LinkKind::Interface])
     } else if announcing.iter().all(|id| id.kind == PolicyKind::Cilium) && picture.settings.cilium_announces {
         by_cilium(picture, facts)
@@ -67,7 +68,8 @@ fn by_cilium(picture: &Picture<'_>, facts: &ServiceFacts<'_>) -> [Link; 4] {
     let key = &facts.view.key;
     let name = format!("cilium-l2announce-{}-{}", key.namespace, key.name);
     let lease = picture.snapshot.cilium_leases.items.iter().find(|l| l.metadata.name.as_ref() == Some(&name));
-    let holder = lease.and_then(|lease| lease.spec.as_ref()?.holder_identity.clone()).filter(|h| !h.is_empty());
+    let holder =
+        lease.and_then(|lease| lease.spec.as_ref()?.holder_identity.clone()).filter(|h| !h.is_empty());
     let says = match holder {
         Some(holder) => format!("Cilium announces it, on {holder}"),
         None => "Cilium announces it itself".to_owned(),
@@ -90,7 +92,10 @@ fn held(
         findings.push(
             Finding::warning(49, format!("Lease {}", claim.lease), "metadata.managedFields")
                 .says("somebody who is no announcer wrote who holds it")
-                .mend(format!("Leave Lease {} to the announcers: the next change of hands mends it.", claim.lease)),
+                .mend(format!(
+                    "Leave Lease {} to the announcers: the next change of hands mends it.",
+                    claim.lease
+                )),
         );
     }
     let says = format!("held by {node}");
@@ -108,9 +113,9 @@ fn session(picture: &Picture<'_>, claim: &ClaimFacts, holding: &Holding, node: &
     let broken = |lease: &str, field: &str, says: String| {
         Link::found(
             kind,
-            Finding::error(42, format!("Lease {lease}"), field)
-                .says(says)
-                .mend(format!("See the announcer's pod on node {node}: another node takes the address over if one can.")),
+            Finding::error(42, format!("Lease {lease}"), field).says(says).mend(format!(
+                "See the announcer's pod on node {node}: another node takes the address over if one can."
+            )),
         )
     };
     let Some(id) = &holding.session else {
@@ -155,7 +160,10 @@ fn node_link(picture: &Picture<'_>, facts: &ServiceFacts<'_>, announcing: &[&Pol
         let why = announcing.iter().find_map(|id| {
             picture.nodes_of(id).1.into_iter().find(|(other, _)| *other == node).map(|(_, why)| why.name())
         });
-        let says = format!("no policy lets it announce the address ({}): it is giving it up", why.unwrap_or_default());
+        let says = format!(
+            "no policy lets it announce the address ({}): it is giving it up",
+            why.unwrap_or_default()
+        );
         return Link::waiting(kind, says);
     }
     match local_endpoints(picture, facts, &[node]) {
@@ -192,9 +200,10 @@ fn unclaimed(
 ) -> [Link; 4] {
     let waiting = |says: &str, kind| Link::waiting(kind, says);
     if let Some(gap) = picture.snapshot.nodes.unknown() {
-        let finding = not_claimed(claim, address).says("nobody holds it").mend("See that announcers run (GH040).");
-        let [session, node, interface] =
-            [LinkKind::Session, LinkKind::Node, LinkKind::Interface].map(|kind| Link::unknown(kind, gap.to_string()));
+        let finding =
+            not_claimed(claim, address).says("nobody holds it").mend("See that announcers run (GH040).");
+        let [session, node, interface] = [LinkKind::Session, LinkKind::Node, LinkKind::Interface]
+            .map(|kind| Link::unknown(kind, gap.to_string()));
         return [Link::found(LinkKind::Claim, finding), session, node, interface];
     }
     let mut nodes: Vec<&str> = announcing.iter().flat_map(|id| picture.nodes_of(id).0).collect();
@@ -235,7 +244,8 @@ fn unclaimed(
     let session = Link::good(LinkKind::Session, "");
     if !running.iter().any(could) {
         let says = "no interface carries it";
-        let interface = Link::found(LinkKind::Interface, interfaces::none_matches(picture, announcing, &running));
+        let interface =
+            Link::found(LinkKind::Interface, interfaces::none_matches(picture, announcing, &running));
         return [waiting(says, LinkKind::Claim), session, may, interface];
     }
     let words = words(picture, address, announcing);

@@ -4,11 +4,7 @@
 use std::net::IpAddr;
 
 use gateherald_model::{
-    announcement::Why,
-    interfaces::Link,
-    leases::LinkNote,
-    node::EXCLUDE_LABEL,
-    policy::PolicyId,
+    announcement::Why, interfaces::Link, leases::LinkNote, node::EXCLUDE_LABEL, policy::PolicyId,
     service::ANNOUNCE,
 };
 
@@ -94,8 +90,13 @@ pub(super) fn no_node(picture: &Picture<'_>, announcing: &[&PolicyId]) -> Findin
     }
     if let Some(node) = opted_out.first() {
         return Finding::error(48, format!("Node {node}"), format!("metadata.labels[{ANNOUNCE}]"))
-            .says(format!("every node that {id} selects is taken out of announcing: {}", opted_out.join(", ")))
-            .mend(format!("Remove the label {ANNOUNCE} from Node {node}: kubectl gateherald evacuate {node} --undo"));
+            .says(format!(
+                "every node that {id} selects is taken out of announcing: {}",
+                opted_out.join(", ")
+            ))
+            .mend(format!(
+                "Remove the label {ANNOUNCE} from Node {node}: kubectl gateherald evacuate {node} --undo"
+            ));
     }
     if !other.is_empty() {
         return Finding::error(43, id.to_string(), "spec.nodeSelector")
@@ -113,9 +114,10 @@ fn excludes_all(picture: &Picture<'_>, id: &PolicyId, nodes: usize) -> Finding {
     let finding = Finding::error(43, id.to_string(), "spec.nodeSelector")
         .says(format!("{} excludes all {nodes} nodes", near::words(selector)));
     let Some(selector) = selector else { return finding };
-    let miss = picture.nodes.values().find_map(|node| {
-        Some((node, near::miss(selector, &node.view.labels, &node.view.labels)?))
-    });
+    let miss = picture
+        .nodes
+        .values()
+        .find_map(|node| Some((node, near::miss(selector, &node.view.labels, &node.view.labels)?)));
     if let Some((node, miss)) = miss {
         let field = format!("spec.nodeSelector.{}", miss.field);
         return Finding { field: field.clone(), ..finding }.mend(format!(
@@ -123,9 +125,11 @@ fn excludes_all(picture: &Picture<'_>, id: &PolicyId, nodes: usize) -> Finding {
             miss.found_key, miss.found, node.view.name, miss.key, miss.wanted
         ));
     }
-    let unmet = picture.nodes.values().map(|node| (near::unmet(selector, &node.view.labels), &node.view.name));
+    let unmet =
+        picture.nodes.values().map(|node| (near::unmet(selector, &node.view.labels), &node.view.name));
     let nearest = unmet.min_by_key(|(unmet, name)| (unmet.len(), *name));
-    let hint = nearest.map_or_else(String::new, |(unmet, name)| format!(": {name} lacks {}", unmet.join(",")));
+    let hint =
+        nearest.map_or_else(String::new, |(unmet, name)| format!(": {name} lacks {}", unmet.join(",")));
     finding.mend(format!("Change spec.nodeSelector of {id} so that it selects a node, or label one{hint}."))
 }
 
@@ -135,21 +139,21 @@ fn excludes_all(picture: &Picture<'_>, id: &PolicyId, nodes: usize) -> Finding {
 /// to announce any more need not write its session, so the links that it listed last are held against the policy too.
 pub(super) fn could_carry(picture: &Picture<'_>, id: &PolicyId, node: &str, address: IpAddr) -> bool {
     if let Some(page) = picture.snapshot.announcers.iter().find(|page| page.node == node) {
-        let about = |refusal: &&crate::snapshot::objects::PageRefusal| refusal.address == Some(address);
-        let none = |refusal: &crate::snapshot::objects::PageRefusal| {
-            matches!(refusal.reason.as_str(), "NoInterface" | "InterfacesDown")
-        };
-        return !page.not_announced.iter().filter(about).any(none);
+        let refused = page.not_announced.iter().any(|refusal| {
+            refusal.address == Some(address)
+                && matches!(refusal.reason.as_str(), "NoInterface" | "InterfacesDown")
+        });
+        return !refused;
     }
     let Some(facts) = picture.sessions.get(node) else { return false };
     if !facts.session.policies.contains(&id.to_string()) {
         return false;
     }
-    let named = picture.specs.get(id).is_some_and(|spec| !spec.interfaces.is_empty());
+    let by_name = picture.specs.get(id).is_some_and(|spec| !spec.interfaces.is_empty());
     let rule = picture.policies.iter().find_map(|(other, _, policy)| policy.filter(|_| other == id));
     let links: Vec<Link> = facts.session.links.iter().map(noted).collect();
     match rule {
-        Some(policy) if named && !links.is_empty() => policy.interfaces.candidates(&links).any_up(),
+        Some(policy) if by_name && !links.is_empty() => policy.interfaces.candidates(&links).any_up(),
         _ => true,
     }
 }
@@ -163,8 +167,11 @@ fn noted(note: &LinkNote) -> Link {
 pub(super) fn none_matches(picture: &Picture<'_>, announcing: &[&PolicyId], running: &[&str]) -> Finding {
     let Some(id) = announcing.first() else { return Finding::error(45, "", "") };
     let patterns = picture.specs.get(id).map(|spec| spec.interfaces.join(", ")).unwrap_or_default();
-    let mut names: Vec<&str> =
-        running.iter().filter_map(|node| picture.links.get(*node)).flat_map(|l| l.names.iter().map(String::as_str)).collect();
+    let mut names: Vec<&str> = running
+        .iter()
+        .filter_map(|node| picture.links.get(*node))
+        .flat_map(|l| l.names.iter().map(String::as_str))
+        .collect();
     names.sort_unstable();
     names.dedup();
     names.retain(|name| *name != "lo");
@@ -181,7 +188,10 @@ pub(super) fn none_matches(picture: &Picture<'_>, announcing: &[&PolicyId], runn
             running.first().copied().unwrap_or_default()
         ));
     }
-    finding.says(format!("{patterns} matches no interface of {whose} that is up; there is {}", names.join(", "))).mend(
-        format!("Set spec.interfaces of {id} to a pattern that matches the interface on the local network: {}.", names[0]),
-    )
+    finding
+        .says(format!("{patterns} matches no interface of {whose} that is up; there is {}", names.join(", ")))
+        .mend(format!(
+            "Set spec.interfaces of {id} to a pattern that matches the interface on the local network: {}.",
+            names[0]
+        ))
 }

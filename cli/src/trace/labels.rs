@@ -62,7 +62,9 @@ pub(super) fn no_service(picture: &Picture<'_>, key: &(String, String)) -> Link 
             let near = picture.snapshot.classes.items.iter().filter_map(|c| c.metadata.name.as_deref());
             let near = near.into_iter().find(|name| near::is_close(name, class));
             match near {
-                Some(name) => format!("Set spec.gatewayClassName of {object} to {name:?}: {class:?} does not exist."),
+                Some(name) => {
+                    format!("Set spec.gatewayClassName of {object} to {name:?}: {class:?} does not exist.")
+                }
                 None => format!("Set spec.gatewayClassName of {object} to a GatewayClass that exists."),
             }
         }
@@ -221,7 +223,9 @@ fn kept(
             let (field, way) = way_out(facts, *reason);
             Some(
                 Finding::warning(23, gateway(facts), field.unwrap_or_else(|| label(key)))
-                    .says(format!("its label {key}={theirs}, which a pool or policy selects by, is kept off ({reason})"))
+                    .says(format!(
+                        "its label {key}={theirs}, which a pool or policy selects by, is kept off ({reason})"
+                    ))
                     .mend(format!("{way} Or set {} of {} to {theirs:?}.", label(key), service(facts))),
             )
         }

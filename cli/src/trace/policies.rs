@@ -33,12 +33,14 @@ pub(super) fn link<'p>(picture: &'p Picture<'_>, facts: &ServiceFacts<'_>) -> (L
 fn unselected(picture: &Picture<'_>, facts: &ServiceFacts<'_>) -> Finding {
     let service = format!("Service {}", facts.view.key);
     let mended = facts.mended();
-    let selectors = || picture.specs.iter().filter_map(|(id, spec)| Some((id, spec.service_selector.as_ref()?)));
-    let whom = facts.gateway.as_ref().map_or_else(
-        || service.clone(),
-        |(namespace, name)| format!("Gateway {namespace}/{name}"),
-    );
-    let near = selectors().find_map(|(id, selector)| Some((id, near::miss(selector, &mended, &mended.labels)?)));
+    let selectors =
+        || picture.specs.iter().filter_map(|(id, spec)| Some((id, spec.service_selector.as_ref()?)));
+    let whom = facts
+        .gateway
+        .as_ref()
+        .map_or_else(|| service.clone(), |(namespace, name)| format!("Gateway {namespace}/{name}"));
+    let near =
+        selectors().find_map(|(id, selector)| Some((id, near::miss(selector, &mended, &mended.labels)?)));
     if let Some((id, miss)) = near {
         let field = format!("spec.serviceSelector.{}", miss.field);
         return Finding::error(31, id.to_string(), field.clone())
@@ -50,8 +52,9 @@ fn unselected(picture: &Picture<'_>, facts: &ServiceFacts<'_>) -> Finding {
     }
     // A LoadBalancer that nobody meant for Gateherald may well have another way to its clients.
     let severity = if facts.gateway.is_some() { Severity::Error } else { Severity::Warning };
-    let finding = Finding { severity, ..Finding::error(31, service, "metadata.labels") }.says("no policy selects it");
-    let nearest = selectors().min_by_key(|(id, selector)| (near::unmet(*selector, &mended).len(), *id));
+    let finding =
+        Finding { severity, ..Finding::error(31, service, "metadata.labels") }.says("no policy selects it");
+    let nearest = selectors().min_by_key(|(id, selector)| (near::unmet(selector, &mended).len(), *id));
     match nearest {
         Some((id, selector)) => finding.mend(format!(
             "Label {whom} as spec.serviceSelector of {id} asks: {}.",

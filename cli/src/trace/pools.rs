@@ -43,12 +43,16 @@ fn selected(picture: &Picture<'_>, facts: &ServiceFacts<'_>, selecting: &[&Pool]
     for address in facts.addresses() {
         let others = picture.pools.iter().find(|pool| pool.has(address));
         if let (Some(other), false) = (others, selecting.iter().any(|pool| pool.has(address))) {
-            let finding = Finding::warning(30, format!("Service {}", facts.view.key), "status.loadBalancer.ingress")
-                .says(format!("{address} is of {}, and {} selects it", other.id, selecting[0].id))
-                .mend(format!(
-                    "Delete Service {}, so that its controller makes it again and it gets an address of {}.",
-                    facts.view.key, selecting[0].id
-                ));
+            let finding = Finding::warning(
+                30,
+                format!("Service {}", facts.view.key),
+                "status.loadBalancer.ingress",
+            )
+            .says(format!("{address} is of {}, and {} selects it", other.id, selecting[0].id))
+            .mend(format!(
+                "Delete Service {}, so that its controller makes it again and it gets an address of {}.",
+                facts.view.key, selecting[0].id
+            ));
             return Link::found(kind, finding);
         }
     }
@@ -69,7 +73,11 @@ fn unselected(picture: &Picture<'_>, facts: &ServiceFacts<'_>) -> Finding {
             .mend(format!(
                 "Set {field} of {} to {}, or label the Gateway {}={}.",
                 pool.id,
-                if miss.found_key == miss.key { format!("{:?}", miss.found) } else { format!("{}: {:?}", miss.found_key, miss.found) },
+                if miss.found_key == miss.key {
+                    format!("{:?}", miss.found)
+                } else {
+                    format!("{}: {:?}", miss.found_key, miss.found)
+                },
                 miss.key,
                 miss.wanted
             ));
@@ -88,6 +96,8 @@ fn unselected(picture: &Picture<'_>, facts: &ServiceFacts<'_>) -> Finding {
         ));
     }
     let asks = pool.selectors.first().map(|s| near::unmet(s, &mended).join(",")).unwrap_or_default();
-    let whom = facts.gateway.as_ref().map_or(service, |(namespace, name)| format!("Gateway {namespace}/{name}"));
-    finding.mend(format!("Label {whom} as {} asks ({asks}), or change {} of {}.", pool.id, pool.field, pool.id))
+    let whom =
+        facts.gateway.as_ref().map_or(service, |(namespace, name)| format!("Gateway {namespace}/{name}"));
+    finding
+        .mend(format!("Label {whom} as {} asks ({asks}), or change {} of {}.", pool.id, pool.field, pool.id))
 }

@@ -66,7 +66,8 @@ const BREAKS: &[Break] = &[
             unclaimed(o);
             let metadata = &mut object(o, "Service", SERVICE)["metadata"];
             metadata["labels"] = json!({ "mdhlabs-arp": "enabled" });
-            metadata["annotations"] = json!({ "gateherald.io/injected-labels": "{\"mdhlabs-arp\":\"enabled\"}" });
+            metadata["annotations"] =
+                json!({ "gateherald.io/injected-labels": "{\"mdhlabs-arp\":\"enabled\"}" });
             object(o, "Gateway", "cd-arp-gw")["metadata"]["labels"] = json!({ "mdhlabs-arp": "enabled" });
             object(o, "CiliumLoadBalancerIPPool", "mdhlabs-pool")["spec"]["serviceSelector"] = json!({});
         },
@@ -156,7 +157,11 @@ fn each_link_that_breaks_is_named_alone_with_the_field_that_mends_it() {
         let kinds: Vec<LinkKind> = broken.iter().map(|link| link.kind).collect();
         assert_eq!(kinds, [case.link], "{trace:#?}");
         let finding = &broken[0].findings[0];
-        assert_eq!((finding.object.as_str(), finding.field.as_str()), (case.object, case.field), "{finding:?}");
+        assert_eq!(
+            (finding.object.as_str(), finding.field.as_str()),
+            (case.object, case.field),
+            "{finding:?}"
+        );
         assert!(finding.mend.contains(case.mend), "{finding:?}");
     }
 }
@@ -179,7 +184,10 @@ fn a_selector_that_no_word_mends_says_what_it_asks_for() {
     }));
     let finding = &trace.policy.findings[0];
     assert_eq!(finding.object, "Service prod/cilium-gateway-cd-arp-gw");
-    assert!(finding.mend.contains("Label Gateway prod/cd-arp-gw") && finding.mend.contains("tier=edge"), "{finding:?}");
+    assert!(
+        finding.mend.contains("Label Gateway prod/cd-arp-gw") && finding.mend.contains("tier=edge"),
+        "{finding:?}"
+    );
 }
 
 #[test]
@@ -208,7 +216,8 @@ fn interfaces_that_no_announcer_told_are_not_guessed() {
 #[test]
 fn what_could_not_be_read_is_unknown_and_not_broken() {
     let mut snapshot = snapshot(&objects());
-    snapshot.leases = crate::snapshot::Listing::missing(crate::snapshot::Gap::Denied("list leases".to_owned()));
+    snapshot.leases =
+        crate::snapshot::Listing::missing(crate::snapshot::Gap::Denied("list leases".to_owned()));
     let trace = only(&snapshot);
     assert_eq!(trace.state(), State::Unknown);
     assert!(trace.addresses[0].claim.says.contains("needs the right to list leases"));
@@ -252,7 +261,8 @@ fn internal_services_have_no_chain() {
 #[test]
 fn an_address_of_an_earlier_pool_is_told() {
     let trace = only(&story(|o| {
-        object(o, "CiliumLoadBalancerIPPool", "mdhlabs-pool")["spec"]["blocks"] = json!([{ "cidr": "192.168.98.0/24" }]);
+        object(o, "CiliumLoadBalancerIPPool", "mdhlabs-pool")["spec"]["blocks"] =
+            json!([{ "cidr": "192.168.98.0/24" }]);
         o.push(json!({
             "apiVersion": "cilium.io/v2", "kind": "CiliumLoadBalancerIPPool", "metadata": { "name": "default" },
             "spec": { "blocks": [{ "cidr": "192.168.99.0/24" }], "serviceSelector": { "matchLabels": { "a": "b" } } },

@@ -12,9 +12,13 @@ fn reports_are_written_as_before() {
         let report = report(&snapshot);
         let signs = Style { signs: true, colours: false };
         differences.extend(golden(&format!("{name}.check.txt"), &render::report::full(&report, signs)));
-        differences.extend(golden(&format!("{name}.check.plain.txt"), &render::report::full(&report, Style::default())));
+        differences.extend(golden(
+            &format!("{name}.check.plain.txt"),
+            &render::report::full(&report, Style::default()),
+        ));
         differences.extend(golden(&format!("{name}.check.short.txt"), &render::report::short(&report)));
-        differences.extend(golden(&format!("{name}.check.json"), &format!("{:#}\n", render::report::json(&report))));
+        differences
+            .extend(golden(&format!("{name}.check.json"), &format!("{:#}\n", render::report::json(&report))));
     }
     assert!(differences.is_empty(), "{differences:#?}");
 }

@@ -16,7 +16,8 @@ const FORMATS: [(FlowOutput, &str); 6] = [
 fn text(snapshot: &Snapshot, output: FlowOutput) -> String {
     let picture = Picture::new(snapshot, None);
     let traces = trace::all(&picture);
-    written(&picture, &traces.iter().collect::<Vec<_>>(), output, Style { signs: true, colours: false }).unwrap()
+    written(&picture, &traces.iter().collect::<Vec<_>>(), output, Style { signs: true, colours: false })
+        .unwrap()
 }
 
 #[test]
@@ -62,12 +63,14 @@ fn pages_hold_no_markup_of_names_and_nothing_from_outside() {
 fn the_graph_has_an_edge_for_every_link_and_no_loose_ends() {
     for snapshot in [snapshot(&objects()), broken()] {
         let graph: Value = serde_json::from_str(&text(&snapshot, FlowOutput::Json)).unwrap();
-        let ids: Vec<&str> = graph["boxes"].as_array().unwrap().iter().map(|b| b["id"].as_str().unwrap()).collect();
+        let ids: Vec<&str> =
+            graph["boxes"].as_array().unwrap().iter().map(|b| b["id"].as_str().unwrap()).collect();
         let edges = graph["edges"].as_array().unwrap();
         for end in edges.iter().flat_map(|edge| [&edge["from"], &edge["to"]]) {
             assert!(ids.contains(&end.as_str().unwrap()), "{end}");
         }
-        let kinds: std::collections::BTreeSet<&str> = edges.iter().map(|e| e["link"].as_str().unwrap()).collect();
+        let kinds: std::collections::BTreeSet<&str> =
+            edges.iter().map(|e| e["link"].as_str().unwrap()).collect();
         assert_eq!(kinds.len(), 9 - usize::from(!kinds.contains("pool")), "{kinds:?}");
     }
 }

@@ -18,7 +18,8 @@ pub(crate) struct Link {
 
 /// Those of these names; without names, all that are up, Ethernet, and no bond's members.
 pub(crate) fn all(names: &[String]) -> Result<Vec<Link>, ProbeError> {
-    let links = read().map_err(|error| ProbeError::NoInterface(format!("cannot list interfaces: {error}")))?;
+    let links =
+        read().map_err(|error| ProbeError::NoInterface(format!("cannot list interfaces: {error}")))?;
     if let Some(name) = names.iter().find(|name| !links.contains_key(*name)) {
         let there: Vec<&str> = links.keys().map(String::as_str).collect();
         let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
@@ -40,10 +41,8 @@ fn read() -> nix::Result<BTreeMap<String, Link>> {
         let speaks = entry.flags.contains(InterfaceFlags::IFF_UP) && !entry.flags.intersects(deaf);
         let index = u32::try_from(hardware.ifindex()).ok()?;
         let mac = MacAddr(hardware.addr()?);
-        (speaks && mac != MacAddr::ZERO).then_some((
-            entry.interface_name.clone(),
-            Link { name: entry.interface_name, index, mac },
-        ))
+        (speaks && mac != MacAddr::ZERO)
+            .then_some((entry.interface_name.clone(), Link { name: entry.interface_name, index, mac }))
     };
     Ok(getifaddrs()?.filter_map(link).collect())
 }

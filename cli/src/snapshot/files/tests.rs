@@ -36,7 +36,8 @@ items: [{metadata: {name: n1}}]
 
 #[test]
 fn a_field_of_a_wrong_type_is_named_with_file_and_object() {
-    let error = read("{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {ports: seven}}").unwrap_err();
+    let error =
+        read("{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {ports: seven}}").unwrap_err();
     assert_eq!(error.to_string(), "objects.yaml: Service web, spec.ports");
 }
 
@@ -68,12 +69,15 @@ fn label_rules_and_announcers_pages_are_taken() {
 
 #[test]
 fn files_are_of_the_time_of_their_newest_renewal() {
-    let (mut snapshot, _) = read("
+    let (mut snapshot, _) = read(
+        "
 apiVersion: coordination.k8s.io/v1
 kind: Lease
 metadata: {name: gateherald-node-n1}
 spec: {renewTime: '2026-01-01T12:00:00.000000Z'}
-").unwrap();
+",
+    )
+    .unwrap();
     close(&mut snapshot);
     assert_eq!(snapshot.now, "2026-01-01T12:00:00Z".parse().unwrap());
     assert!(snapshot.services.gap.is_none());
