@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use serde::Deserialize;
+
 use gateherald_wire::{ArpFrame, FrameError, MacAddr, NdpFrame, NdpRepr, NeighborFrame};
 
 /// An answer.
@@ -99,6 +101,55 @@ pub(crate) fn told(
         Verdict::Conflict => format!("several hosts answer for {vip}: a conflict (GH064)"),
     };
     text + &conclusion + "\n"
+}
+
+/// What an announcer says under `/probe`; only what is shown.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct NodePage {
+    node: String,
+    verdict: String,
+    interfaces: Vec<NodeInterface>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct NodeInterface {
+    name: String,
+    error: Option<String>,
+    answers: Vec<NodeAnswer>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct NodeAnswer {
+    mac: String,
+    node: Option<String>,
+    fastest_microseconds: u64,
+}
+
+impl NodePage {
+    /// What a person is told, and whether exactly one host has the address.
+    pub(crate) fn told(&self, vip: IpAddr) -> (String, bool) {
+        let mut text = String::new();
+        for interface in &self.interfaces {
+            for answer in &interface.answers {
+                let node = answer.node.as_ref().map_or_else(String::new, |node| format!(" (node {node})"));
+                let (mac, micros) = (&answer.mac, answer.fastest_microseconds);
+                let _ = writeln!(text, "{vip} is at {mac}{node} on {}, {micros} µs", interface.name);
+            }
+            if let Some(error) = &interface.error {
+                let _ = writeln!(text, "{}: {error}", interface.name);
+            }
+        }
+        let (conclusion, one) = match self.verdict.as_str() {
+            "nobody" => ("nobody answers".to_owned(), false),
+            "this-node" => (format!("node {} itself has it, and nobody else answers", self.node), true),
+            "answered" => ("one host answers".to_owned(), true),
+            "conflict" => ("several hosts answer: a conflict (GH064)".to_owned(), false),
+            other => (other.to_owned(), false),
+        };
+        (format!("{text}asked from node {}: {conclusion}\n", self.node), one)
+    }
 }
 
 #[cfg(test)]

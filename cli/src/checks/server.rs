@@ -3,11 +3,13 @@
 
 use std::collections::BTreeSet;
 
+use k8s_openapi::api::core::v1::Pod;
+
 use super::Verdict;
 use crate::{
     finding::Finding,
     picture::Picture,
-    snapshot::{Gap, Named},
+    snapshot::{Gap, Named, objects::component},
 };
 
 /// `matchConditions` and `ValidatingAdmissionPolicy` are settled from here on.
@@ -68,18 +70,17 @@ pub(super) fn versions(picture: &Picture<'_>) -> Verdict {
         return Verdict::skipped(gap);
     }
     let own = env!("CARGO_PKG_VERSION");
-    let version =
-        |labels: Option<&std::collections::BTreeMap<String, String>>| labels?.get(VERSION_LABEL).cloned();
     let found: BTreeSet<(String, String)> = picture
         .snapshot
         .pods
         .items
         .iter()
-        .filter_map(|pod| Some((version(pod.metadata.labels.as_ref())?, pod.full_name())))
+        .filter(|pod| component(pod).is_some())
+        .filter_map(|pod| Some((version_of(pod)?, pod.full_name())))
         .filter(|(version, _)| version != own)
         .collect();
     let finding = |(version, pod): (String, String)| {
-        Finding::warning(4, format!("Pod {pod}"), format!("metadata.labels[{VERSION_LABEL}]"))
+        Finding::warning(4, format!("Pod {pod}"), "spec.containers[].image")
             .says(format!("it is of version {version}, and this plugin is {own}"))
             .mend(format!("Upgrade the older one: helm upgrade, or the plugin to {version}."))
     };
@@ -88,6 +89,17 @@ pub(super) fn versions(picture: &Picture<'_>) -> Verdict {
     Verdict::Found(
         found.into_iter().filter(|(version, _)| seen.insert(version.clone())).map(finding).collect(),
     )
+}
+
+/// By its label, else by the tag of its image; an image that is pinned by digest alone says nothing.
+fn version_of(pod: &Pod) -> Option<String> {
+    let label = pod.metadata.labels.as_ref().and_then(|labels| labels.get(VERSION_LABEL));
+    let image = || {
+        let image = pod.spec.as_ref()?.containers.first()?.image.as_deref()?;
+        let (_, tag) = image.split('@').next()?.rsplit_once(':')?;
+        (!tag.contains('/')).then(|| tag.trim_start_matches('v').to_owned())
+    };
+    label.cloned().or_else(image)
 }
 
 /// GH026.

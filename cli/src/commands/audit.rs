@@ -20,9 +20,10 @@ use crate::{
     },
     render::table::table,
     run::Ending,
+    snapshot::objects::component,
 };
 
-const WEBHOOK_PODS: &str = "app.kubernetes.io/name=gateherald,app.kubernetes.io/component=webhook";
+const WEBHOOK_PODS: &str = "app.kubernetes.io/component=webhook";
 
 /// Shows the audit trail of all webhook replicas.
 pub(crate) async fn run(global: &Global, args: &AuditArgs, terminal: Terminal) -> anyhow::Result<Ending> {
@@ -53,7 +54,10 @@ async fn pods(cluster: &Cluster) -> anyhow::Result<Vec<(String, String)>> {
     let listed = listed.map_err(|error| {
         anyhow::anyhow!("cannot list the webhook's pods in all namespaces: {}", said(&error))
     })?;
-    let key = |pod: Pod| Some((pod.metadata.namespace?, pod.metadata.name?));
+    let key = |pod: Pod| {
+        component(&pod)?;
+        Some((pod.metadata.namespace?, pod.metadata.name?))
+    };
     let pods: Vec<(String, String)> = listed.items.into_iter().filter_map(key).collect();
     if pods.is_empty() {
         bail!("there is no webhook pod ({WEBHOOK_PODS}): is Gateherald installed?");

@@ -16,11 +16,12 @@ use crate::{
         terminal::Terminal,
     },
     picture::Picture,
-    probe::{self, Verdict},
+    probe::{self, NodePage, Verdict},
     run::Ending,
+    snapshot::objects::component,
 };
 
-const ANNOUNCER_PODS: &str = "app.kubernetes.io/name=gateherald,app.kubernetes.io/component=announcer";
+const ANNOUNCER_PODS: &str = "app.kubernetes.io/component=announcer";
 const DEBUG_PORT: u16 = 9472;
 
 /// Asks who answers.
@@ -60,15 +61,18 @@ async fn from_node(
         .list(&ListParams::default().labels(ANNOUNCER_PODS))
         .await
         .context("cannot list the announcer's pods")?;
-    let on_node = |pod: &&Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(node);
+    let on_node = |pod: &&Pod| {
+        let on = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+        on == Some(node) && component(pod).is_some()
+    };
     let Some(pod) = listed.items.iter().find(on_node) else { bail!("no announcer's pod is on node {node}") };
     let (namespace, name) = (pod.metadata.namespace.as_deref(), pod.metadata.name.as_deref());
     let (Some(namespace), Some(name)) = (namespace, name) else { bail!("the announcer's pod has no name") };
-    let path = format!("/probe?address={}&count={}", args.vip, args.count);
+    let path = format!("/probe?address={}", args.vip);
     let page = forward::get(&cluster.client, namespace, name, DEBUG_PORT, &path).await;
-    let page = page.with_context(|| {
-        format!("cannot ask the announcer in Pod {namespace}/{name} (its version may not have /probe)")
-    })?;
-    terminal.write(&format!("{}\n", page.trim_end()))?;
-    Ok(Ending::Fine)
+    let page = page.with_context(|| format!("cannot ask the announcer in Pod {namespace}/{name}"))?;
+    let page: NodePage = serde_json::from_str(&page).context("the announcer's page is of another version")?;
+    let (text, one) = page.told(args.vip);
+    terminal.write(&text)?;
+    Ok(if one { Ending::Fine } else { Ending::SomethingIsWrong })
 }

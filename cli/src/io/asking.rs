@@ -26,7 +26,7 @@ use crate::{
     picture::Picture,
     snapshot::{
         Gap, Named, Snapshot,
-        objects::AnnouncerPage,
+        objects::{AnnouncerPage, component},
         questions::{DryRun, Questions, Served},
     },
 };
@@ -118,13 +118,8 @@ async fn served(client: &Client, snapshot: &Snapshot) -> Result<Vec<Served>, Gap
     answers.into_iter().collect()
 }
 
-fn of_component<'a>(snapshot: &'a Snapshot, component: &'a str) -> impl Iterator<Item = &'a Pod> {
-    snapshot.pods.items.iter().filter(move |pod| {
-        let labels = pod.metadata.labels.as_ref();
-        let has =
-            |key: &str, value: &str| labels.and_then(|labels| labels.get(key)).is_some_and(|v| v == value);
-        has("app.kubernetes.io/name", "gateherald") && has("app.kubernetes.io/component", component)
-    })
+fn of_component<'a>(snapshot: &'a Snapshot, wanted: &'a str) -> impl Iterator<Item = &'a Pod> {
+    snapshot.pods.items.iter().filter(move |pod| component(pod) == Some(wanted))
 }
 
 async fn handshake(client: &Client, pod: &Pod, bundle: &[u8], name: &str) -> Result<Served, Gap> {
@@ -156,14 +151,14 @@ async fn shake(
 
 /// What the announcers on these nodes say themselves; those that cannot be asked say nothing.
 pub(crate) async fn announcers(cluster: &Cluster, nodes: &BTreeSet<String>) -> Vec<AnnouncerPage> {
-    let selector = "app.kubernetes.io/name=gateherald,app.kubernetes.io/component=announcer";
+    let selector = "app.kubernetes.io/component=announcer";
     let pods: Api<Pod> = Api::all(cluster.client.clone());
     let Ok(pods) = pods.list(&kube::api::ListParams::default().labels(selector)).await else {
         return Vec::new();
     };
     let on_node = |pod: &&Pod| {
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref());
-        node.is_some_and(|node| nodes.contains(node))
+        component(pod).is_some() && node.is_some_and(|node| nodes.contains(node))
     };
     let asked = pods.items.iter().filter(on_node).take(MOST_ANNOUNCERS).map(async |pod| {
         let (namespace, name) = pod.key();

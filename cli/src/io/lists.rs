@@ -11,7 +11,9 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::cluster::Cluster;
-use crate::snapshot::{Gap, Listing, Named, Questions, Snapshot, files, questions::ServerVersion};
+use crate::snapshot::{
+    Gap, Listing, Named, Questions, Snapshot, files, objects::component, questions::ServerVersion,
+};
 
 /// Objects per page, as kubectl asks.
 const PAGE: usize = 500;
@@ -19,10 +21,13 @@ const CORE: &str = "/api/v1";
 const GATEWAY_API: &str = "/apis/gateway.networking.k8s.io/v1";
 /// Our sessions and claims carry this label, whatever the release's namespace is.
 const OURS: &str = "labelSelector=gateherald.io%2Flease";
-const PODS: &str = "labelSelector=app.kubernetes.io%2Fpart-of%3Dgateherald";
+const PODS: &str = "labelSelector=app.kubernetes.io%2Fcomponent%20in%20%28webhook%2Cannouncer%29";
 const CONFLICTS: &str = "fieldSelector=reason%3DAddressConflict";
-const RULES: &str = "fieldSelector=metadata.name%3Dgateherald-label-rules";
-const ANNOUNCER: &str = "fieldSelector=metadata.name%3Dgateherald-announcer";
+/// Names of the chart's objects can be changed, these labels not.
+const RULES: &str =
+    "labelSelector=app.kubernetes.io%2Fpart-of%3Dgateherald,app.kubernetes.io%2Fcomponent%3Dwebhook";
+const ANNOUNCER: &str =
+    "labelSelector=app.kubernetes.io%2Fpart-of%3Dgateherald,app.kubernetes.io%2Fcomponent%3Dannouncer";
 const KUBE_SYSTEM: &str = "kube-system";
 
 /// How much is wanted.
@@ -180,7 +185,8 @@ async fn others(client: &Client, depth: Depth) -> Others {
         }
         // kube-vip is a static pod where it speaks for control planes.
         let system = Wanted { namespace: Some(KUBE_SYSTEM), ..all(CORE, "pods", "") };
-        let (ours, system) = tokio::join!(read(client, all(CORE, "pods", PODS)), read(client, system));
+        let (mut ours, system) = tokio::join!(read(client, all(CORE, "pods", PODS)), read(client, system));
+        ours.items.retain(|pod| component(pod).is_some());
         both(ours, system)
     };
     let sets = all("/apis/apps/v1", "daemonsets", if everything { "" } else { ANNOUNCER });

@@ -6,10 +6,10 @@ use k8s_openapi::api::{apps::v1::DaemonSet, core::v1::ConfigMap};
 
 use crate::snapshot::{Named, Snapshot};
 
-/// The `ConfigMap` of the chart that holds the label rules, and the key in it.
-const LABEL_RULES: (&str, &str) = ("gateherald-label-rules", "rules.yaml");
-/// The chart's `DaemonSet`.
-const ANNOUNCER: &str = "gateherald-announcer";
+/// How the name of the chart's `ConfigMap` ends that holds the label rules, and the key in it.
+const LABEL_RULES: (&str, &str) = ("-label-rules", "rules.yaml");
+/// The name of the container that announces, in the chart's `DaemonSet`.
+const ANNOUNCER: &str = "announcer";
 /// Cilium's configuration.
 const CILIUM_CONFIG: &str = "cilium-config";
 
@@ -46,7 +46,7 @@ impl Settings {
             let data = map.data.as_ref().filter(|_| map.key().1 == CILIUM_CONFIG);
             data.and_then(|data| data.get("enable-l2-announcements")).is_some_and(|value| value == "true")
         });
-        if let Some(set) = snapshot.daemon_sets.items.iter().find(|set| set.key().1 == ANNOUNCER) {
+        if let Some(set) = snapshot.daemon_sets.items.iter().find(|set| is_announcer(set)) {
             settings.announcer = Some(set.full_name());
             settings.take_flags(&arguments(set));
         }
@@ -73,8 +73,16 @@ impl Settings {
 
 fn label_rules(map: &ConfigMap) -> Option<(String, Result<Rules, String>)> {
     let (name, key) = LABEL_RULES;
-    let text = map.data.as_ref().filter(|_| map.key().1 == name)?.get(key)?;
+    let text = map.data.as_ref().filter(|_| map.key().1.ends_with(name))?.get(key)?;
     Some((map.full_name(), Rules::parse(text).map_err(|error| error.to_string())))
+}
+
+/// Whether it is the chart's: by its labels, or by its name where a file has none.
+fn is_announcer(set: &DaemonSet) -> bool {
+    let label =
+        |key: &str| set.metadata.labels.as_ref().and_then(|labels| labels.get(key)).map(String::as_str);
+    let ours = label("app.kubernetes.io/part-of") == Some("gateherald");
+    (ours && label("app.kubernetes.io/component") == Some(ANNOUNCER)) || set.key().1 == "gateherald-announcer"
 }
 
 /// Command and arguments of all containers.

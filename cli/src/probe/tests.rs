@@ -69,3 +69,23 @@ fn nodes_are_named() {
         "192.168.99.128 is at 02:00:00:00:00:02 (node worker-1) on eth0, 0.120 ms\none host answers for 192.168.99.128\n"
     );
 }
+
+#[test]
+fn a_node_that_has_the_address_itself_hears_nobody() {
+    let page = |verdict: &str, answers: serde_json::Value| -> NodePage {
+        serde_json::from_value(serde_json::json!({
+            "version": 1, "node": "worker-1", "address": "192.168.99.128", "verdict": verdict, "ownedHere": true,
+            "holder": "worker-1",
+            "interfaces": [{ "index": 2, "name": "ens18", "asked": 3, "error": null, "answers": answers }],
+        }))
+        .unwrap()
+    };
+    let vip = "192.168.99.128".parse().unwrap();
+    let (text, one) = page("this-node", serde_json::json!([])).told(vip);
+    assert!(one && text.contains("node worker-1 itself has it"), "{text}");
+    let answer = serde_json::json!([{ "mac": "02:00:00:00:00:02", "node": "worker-2", "count": 3,
+        "fastestMicroseconds": 120, "slowestMicroseconds": 300 }]);
+    let (text, one) = page("answered", answer).told(vip);
+    assert!(one && text.contains("02:00:00:00:00:02 (node worker-2) on ens18, 120 µs"), "{text}");
+    assert!(!page("conflict", serde_json::json!([])).told(vip).1);
+}

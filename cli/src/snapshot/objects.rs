@@ -4,8 +4,20 @@
 use std::net::IpAddr;
 
 use gateherald_model::selector::LabelSelector;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use serde::Deserialize;
+
+/// The label of the chart that says which program a pod runs: `webhook` or `announcer`. Others use it too.
+pub(crate) const COMPONENT: &str = "app.kubernetes.io/component";
+
+/// Which of Gateherald's programs a pod runs. The names of the chart's objects can be changed; then its image tells.
+pub(crate) fn component(pod: &Pod) -> Option<&str> {
+    let label = |key: &str| pod.metadata.labels.as_ref()?.get(key).map(String::as_str);
+    let images = pod.spec.iter().flat_map(|spec| &spec.containers).filter_map(|c| c.image.as_deref());
+    let ours = label("app.kubernetes.io/name") == Some("gateherald")
+        || images.into_iter().any(|image| image.contains("gateherald"));
+    label(COMPONENT).filter(|component| ours && matches!(*component, "webhook" | "announcer"))
+}
 
 /// A Gateway.
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -136,7 +136,7 @@ fn finding(picture: &Picture<'_>, service: &ServiceKey, refusal: &NotAnnounced) 
         Why::OutsideExternalIpCidrs => {
             let set = picture.settings.announcer.as_deref().unwrap_or("gateherald-announcer");
             Finding::error(35, format!("DaemonSet {set}"), "--external-ip-cidrs").mend(format!(
-                "Add a network with {address} to --external-ip-cidrs of DaemonSet {set} (announcer.externalIPCIDRs of the \
+                "Add a network with {address} to --external-ip-cidrs of DaemonSet {set} (announcer.externalIpCidrs of the \
                  chart)."
             ))
         }

@@ -224,21 +224,9 @@ fn unclaimed(
     let running: Vec<&str> = nodes.iter().copied().filter(alive).collect();
     let may = Link::good(LinkKind::Node, format!("{} may announce it", nodes.join(", ")));
     if running.is_empty() {
-        let set = picture.settings.announcer.as_deref().unwrap_or("gateherald-announcer");
-        let finding = Finding::error(40, format!("DaemonSet {set}"), "status.numberReady")
-            .says(format!("no announcer has a session on {}", nodes.join(", ")))
-            .mend(format!(
-                "See that DaemonSet {set} has a ready pod on {} (tolerations, image, NET_RAW): \
-                 kubectl get pods -A -l app.kubernetes.io/name=gateherald -o wide",
-                nodes[0]
-            ));
+        let session = Link::found(LinkKind::Session, no_session(picture, &nodes));
         let says = "no announcer runs there";
-        return [
-            waiting(says, LinkKind::Claim),
-            Link::found(LinkKind::Session, finding),
-            may,
-            waiting(says, LinkKind::Interface),
-        ];
+        return [waiting(says, LinkKind::Claim), session, may, waiting(says, LinkKind::Interface)];
     }
     let could = |node: &&str| announcing.iter().any(|id| interfaces::could_carry(picture, id, node, address));
     let session = Link::good(LinkKind::Session, "");
@@ -256,6 +244,18 @@ fn unclaimed(
             running[0]
         ));
     [Link::found(LinkKind::Claim, finding), session, may, Link::unknown(LinkKind::Interface, "")]
+}
+
+/// On none of the nodes that may announce an announcer runs.
+fn no_session(picture: &Picture<'_>, nodes: &[&str]) -> Finding {
+    let set = picture.settings.announcer.as_deref().unwrap_or("gateherald-announcer");
+    Finding::error(40, format!("DaemonSet {set}"), "status.numberReady")
+        .says(format!("no announcer has a session on {}", nodes.join(", ")))
+        .mend(format!(
+            "See that DaemonSet {set} has a ready pod on {} (tolerations, image, NET_RAW): \
+             kubectl get pods -A -l app.kubernetes.io/part-of=gateherald -o wide",
+            nodes.first().copied().unwrap_or_default()
+        ))
 }
 
 /// What an announcer says itself about an address that it does not claim.
