@@ -10,6 +10,7 @@ use gateherald_model::{
     address::Taken,
     announcement::{self, Evaluation, Inputs, NotAnnounced, Why},
     crd::L2AnnouncementPolicySpec,
+    endpoints::Endpoints,
     node::NodeView,
     policy::{Policies, PolicyId, PolicyKind},
     rules::Rules,
@@ -17,7 +18,6 @@ use gateherald_model::{
 };
 
 use crate::snapshot::{Named, Snapshot};
-pub(crate) use endpoints::Endpoints;
 pub(crate) use labels::{GatewayFacts, ServiceFacts};
 pub(crate) use leases::{ClaimFacts, Links, SessionFacts};
 pub(crate) use pools::Pool;
@@ -49,7 +49,9 @@ pub(crate) struct Picture<'a> {
     pub(crate) claims: BTreeMap<IpAddr, ClaimFacts>,
     /// The links of nodes, as far as an announcer told.
     pub(crate) links: BTreeMap<String, Links>,
-    pub(crate) endpoints: BTreeMap<ServiceKey, Endpoints>,
+    pub(crate) endpoints: Endpoints,
+    /// How many endpoints of a Service are ready.
+    pub(crate) ready: BTreeMap<ServiceKey, usize>,
     /// What the policies say about Services, whatever the node.
     refused: BTreeMap<ServiceKey, Vec<NotAnnounced>>,
     /// What they say about nodes, whatever the Service; without an entry the node is selected.
@@ -87,7 +89,8 @@ impl<'a> Picture<'a> {
             sessions,
             claims,
             links,
-            endpoints: endpoints::read(snapshot),
+            endpoints: endpoints::all(snapshot),
+            ready: endpoints::ready(snapshot),
             refused: BTreeMap::new(),
             excluded: BTreeMap::new(),
         };
@@ -126,6 +129,7 @@ impl<'a> Picture<'a> {
             node,
             links: &[],
             taken: &taken,
+            endpoints: Ok(&self.endpoints),
         };
         // The iterator's lifetime is longer than that of the inputs.
         let services: Vec<&ServiceView> = services.into_iter().collect();

@@ -178,6 +178,7 @@ fn future(side: &Side<'_>) -> Vec<FutureService> {
             entries: Vec::new(),
             opted_out: false,
             preferred_node: None,
+            local: false,
         };
         let pools = picture.pools.iter().filter(|pool| pool.selects(&view)).map(|pool| pool.id.clone());
         Some(FutureService {

@@ -58,8 +58,7 @@ pub(super) fn endpoints(picture: &Picture<'_>) -> Verdict {
     if let Some(scope) = picture.snapshot.scope.as_deref().filter(|scope| *scope != namespace) {
         return Verdict::Skipped(format!("only namespace {scope} was looked at"));
     }
-    let ready =
-        picture.endpoints.get(&ServiceKey::new(namespace, name)).map_or(0, |endpoints| endpoints.ready);
+    let ready = picture.ready.get(&ServiceKey::new(namespace, name)).copied().unwrap_or_default();
     match ready {
         0 => Verdict::Found(vec![
             Finding::error(

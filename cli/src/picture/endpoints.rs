@@ -1,42 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Where the endpoints of Services are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use gateherald_model::service::ServiceKey;
+use gateherald_model::{
+    endpoints::{Endpoints, SERVICE_NAME, SliceKey, SliceView},
+    service::ServiceKey,
+};
 
 use crate::snapshot::{Named, Snapshot};
 
-/// The label by which an `EndpointSlice` names its Service.
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
-
-/// The ready endpoints of one Service.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Endpoints {
-    /// How many there are.
-    pub(crate) ready: usize,
-    /// The nodes that they are on.
-    pub(crate) nodes: BTreeSet<String>,
-    /// Some endpoint, ready or not, is on a node: a Gateway's generated Service has one dummy endpoint on none.
-    pub(crate) on_nodes: bool,
+/// As the announcer sees them.
+pub(crate) fn all(snapshot: &Snapshot) -> Endpoints {
+    let slices = snapshot.slices.items.iter().map(|slice| {
+        let (namespace, name) = slice.key();
+        (SliceKey { namespace: namespace.to_owned(), name: name.to_owned() }, SliceView::from(slice))
+    });
+    slices.collect()
 }
 
-/// By Service.
-pub(crate) fn read(snapshot: &Snapshot) -> BTreeMap<ServiceKey, Endpoints> {
-    let mut all: BTreeMap<ServiceKey, Endpoints> = BTreeMap::new();
+/// How many endpoints of a Service are ready, wherever they are.
+pub(crate) fn ready(snapshot: &Snapshot) -> BTreeMap<ServiceKey, usize> {
+    let mut all: BTreeMap<ServiceKey, usize> = BTreeMap::new();
     for slice in &snapshot.slices.items {
         let service = slice.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_NAME));
         let Some(service) = service else { continue };
-        let entry = all.entry(ServiceKey::new(slice.key().0, service.as_str())).or_default();
-        for endpoint in &slice.endpoints {
-            entry.on_nodes |= endpoint.node_name.is_some();
-            // Absent means unknown, which consumers take for ready.
-            let ready = endpoint.conditions.as_ref().and_then(|c| c.ready).unwrap_or(true);
-            if ready {
-                entry.ready += 1;
-                entry.nodes.extend(endpoint.node_name.clone());
-            }
-        }
+        // Absent means unknown, which consumers take for ready.
+        let is_ready = |endpoint: &&k8s_openapi::api::discovery::v1::Endpoint| {
+            endpoint.conditions.as_ref().and_then(|c| c.ready).unwrap_or(true)
+        };
+        let count = slice.endpoints.iter().filter(is_ready).count();
+        *all.entry(ServiceKey::new(slice.key().0, service.as_str())).or_default() += count;
     }
     all
 }

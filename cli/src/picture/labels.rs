@@ -52,12 +52,6 @@ impl ServiceFacts<'_> {
         self.kind() == "LoadBalancer" || !self.view.entries.is_empty()
     }
 
-    /// Traffic goes to endpoints of the node that it comes in on.
-    pub(crate) fn is_local(&self) -> bool {
-        let policy = self.object.spec.as_ref().and_then(|spec| spec.external_traffic_policy.as_deref());
-        policy == Some("Local")
-    }
-
     /// Its addresses that could be announced.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.view.entries.iter().filter_map(|entry| match entry {

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use gateherald_model::{
+    endpoints::Whereabouts,
     leases::Holder,
     policy::{PolicyId, PolicyKind},
 };
@@ -103,7 +104,7 @@ fn held(
     [
         claimed,
         session(picture, claim, holding, &node),
-        node_link(picture, facts, announcing, &node),
+        node_link(picture, facts, announcing, claim.claim.address, &node),
         interfaces::of_holder(picture, claim, announcing, &node),
     ]
 }
@@ -140,7 +141,13 @@ fn session(picture: &Picture<'_>, claim: &ClaimFacts, holding: &Holding, node: &
     }
 }
 
-fn node_link(picture: &Picture<'_>, facts: &ServiceFacts<'_>, announcing: &[&PolicyId], node: &str) -> Link {
+fn node_link(
+    picture: &Picture<'_>,
+    facts: &ServiceFacts<'_>,
+    announcing: &[&PolicyId],
+    address: IpAddr,
+    node: &str,
+) -> Link {
     let kind = LinkKind::Node;
     if let Some(gap) = picture.snapshot.nodes.unknown() {
         return Link::unknown(kind, gap.to_string());
@@ -166,19 +173,28 @@ fn node_link(picture: &Picture<'_>, facts: &ServiceFacts<'_>, announcing: &[&Pol
         );
         return Link::waiting(kind, says);
     }
-    match local_endpoints(picture, facts, &[node]) {
+    match local_endpoints(picture, facts, address, &[node]) {
         Some(finding) => Link::found(kind, finding),
         None => Link::good(kind, if known.cordoned { "cordoned" } else { "" }),
     }
 }
 
 /// `externalTrafficPolicy: Local` drops what comes in on a node without an endpoint.
-fn local_endpoints(picture: &Picture<'_>, facts: &ServiceFacts<'_>, nodes: &[&str]) -> Option<Finding> {
-    let endpoints = picture.endpoints.get(&facts.view.key)?;
-    if !facts.is_local() || !endpoints.on_nodes || nodes.iter().any(|node| endpoints.nodes.contains(*node)) {
+fn local_endpoints(
+    picture: &Picture<'_>,
+    facts: &ServiceFacts<'_>,
+    address: IpAddr,
+    nodes: &[&str],
+) -> Option<Finding> {
+    if !facts.view.local || picture.snapshot.slices.unknown().is_some() {
         return None;
     }
-    let on: Vec<&str> = endpoints.nodes.iter().map(String::as_str).collect();
+    let on: Vec<&str> = match picture.endpoints.of(&facts.view.key, address.into()) {
+        Whereabouts::Anywhere => return None,
+        Whereabouts::On(on) if nodes.iter().any(|node| on.contains(node)) => return None,
+        Whereabouts::On(on) => on.into_iter().collect(),
+        Whereabouts::Nowhere => Vec::new(),
+    };
     let on = if on.is_empty() { "no node".to_owned() } else { on.join(", ") };
     Some(
         Finding::error(47, format!("Service {}", facts.view.key), "spec.externalTrafficPolicy")
@@ -215,7 +231,7 @@ fn unclaimed(
         let [claim, session] = [LinkKind::Claim, LinkKind::Session].map(|kind| waiting(no_node, kind));
         return [claim, session, node, waiting(no_node, LinkKind::Interface)];
     }
-    if let Some(finding) = local_endpoints(picture, facts, &nodes) {
+    if let Some(finding) = local_endpoints(picture, facts, address, &nodes) {
         let node = Link::found(LinkKind::Node, finding);
         let [claim, session] = [LinkKind::Claim, LinkKind::Session].map(|kind| waiting(no_node, kind));
         return [claim, session, node, waiting(no_node, LinkKind::Interface)];
