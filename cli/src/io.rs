@@ -2,6 +2,7 @@
 //! The only code that touches the API server, files and the terminal.
 
 pub(crate) mod asking;
+pub(crate) mod clock;
 pub(crate) mod cluster;
 pub(crate) mod files;
 pub(crate) mod forward;

@@ -4,14 +4,13 @@
 use std::fmt::Write as _;
 
 use gateherald_model::metadata::LabelMap;
-use jiff::Timestamp;
 
 use super::reading::{Source, tell_gaps};
 use crate::{
     args::{Global, Input, PreviewArgs, PreviewOutput},
     finding::Finding,
     io::{
-        files,
+        clock, files,
         lists::Depth,
         terminal::{Terminal, tell},
     },
@@ -27,7 +26,7 @@ use crate::{
 pub(crate) async fn run(global: &Global, args: &PreviewArgs, terminal: Terminal) -> anyhow::Result<Ending> {
     let sources = files::read(&args.filename)?;
     let (before, rules_before) = if args.offline {
-        let mut empty = Snapshot::empty(Timestamp::now());
+        let mut empty = Snapshot::empty(clock::now());
         documents::close(&mut empty);
         (empty, None)
     } else {

@@ -4,12 +4,11 @@
 use std::collections::BTreeSet;
 
 use gateherald_model::rules::Rules;
-use jiff::Timestamp;
 
 use crate::{
     args::{Global, Input},
     io::{
-        asking,
+        asking, clock,
         cluster::{self, Cluster},
         files,
         lists::{self, Depth},
@@ -34,7 +33,7 @@ impl Source {
         if input.filename.is_empty() {
             return Ok(Self::Cluster(Box::new(cluster::connect(global).await?)));
         }
-        let mut snapshot = Snapshot::empty(Timestamp::now());
+        let mut snapshot = Snapshot::empty(clock::now());
         let sources = files::read(&input.filename)?;
         let extras = documents::load(&mut snapshot, &sources)?;
         if !extras.ignored.is_empty() {

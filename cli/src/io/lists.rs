@@ -10,7 +10,7 @@ use kube::Client;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::cluster::Cluster;
+use super::{clock, cluster::Cluster};
 use crate::snapshot::{
     Gap, Listing, Named, Questions, Snapshot, files, objects::component, questions::ServerVersion,
 };
@@ -59,7 +59,7 @@ pub(crate) async fn snapshot(cluster: &Cluster, depth: Depth) -> anyhow::Result<
 }
 
 async fn all(cluster: &Cluster, depth: Depth) -> anyhow::Result<Snapshot> {
-    let mut snapshot = Snapshot::empty(Timestamp::now());
+    let mut snapshot = Snapshot::empty(clock::now());
     let scope = cluster.scope.as_deref();
     let (version, namespaced, shared, others) = tokio::join!(
         version(&cluster.client),
