@@ -231,7 +231,9 @@ impl Claims {
         let own_node = self.leases.last_node(address) == Some(&self.config.node);
         let Some(hand) = self.hands.get_mut(&address) else { return };
         hand.take_sent(nonce.clone(), version.is_none());
-        let probes = ground.probes(unproven, own_node);
+        // Whoever shut down promised nothing about a claim that was gone by then.
+        let least = u8::from(version.is_none());
+        let probes = ground.probes(unproven, own_node).max(least);
         hand.probes = if ground.is_new() && !self.config.probe_new { 0 } else { probes };
         hand.unproven = hand.probes > 0;
         let unproven = hand.unproven;
