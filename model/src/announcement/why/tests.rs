@@ -71,7 +71,8 @@ fn one_of_each() -> Vec<Why> {
 fn every_name_is_listed_once() {
     let names: BTreeSet<&str> = Why::NAMES.into_iter().collect();
     assert_eq!(names.len(), Why::NAMES.len());
-    let invalid = ["BadServiceSelector", "BadInterfaceRegex", "BadAddresses", "AddressesRequired", "Undecodable"];
+    let invalid =
+        ["BadServiceSelector", "BadInterfaceRegex", "BadAddresses", "AddressesRequired", "Undecodable"];
     let found: BTreeSet<&str> = one_of_each().iter().map(Why::name).chain(invalid).collect();
     assert_eq!(found, names);
 }
