@@ -134,7 +134,8 @@ fn a_new_cluster_spreads_its_addresses_and_a_stopped_node_leaves_all_of_its_own_
 
 #[test]
 fn a_node_that_joins_gets_its_share_when_balance_is_wanted() -> anyhow::Result<()> {
-    gateherald_lab::run(async |lab| {
+    // On its own: it takes ten seconds in which no address of any node changes hands.
+    gateherald_lab::run_alone(&gateherald_lab::Options::default(), async |lab| {
         let mut site = Site::without_policy(lab, "balance").await?;
         site.policy(&json!({})).await?;
         site.add_node(&["--rebalance", "slow"]).await?;
