@@ -119,8 +119,8 @@ fn policies_of_cilium_are_left_alone_while_cilium_announces_itself() -> anyhow::
         assert_eq!(site.announcers[0].vips().await?["ciliumPolicies"]["stance"], "ConfiguredInCilium");
         let entry = site.refused(0, None, "LeftToCilium").await?;
         assert!(entry["detail"].to_string().contains("enable-l2-announcements"), "{entry}");
-        assert_eq!(site.metric(0, "not_announced", "LeftToCilium").await?, 1.0);
-        assert_eq!(site.metric(0, "cilium_policies_honoured", "").await?, 0.0);
+        assert!(site.metric(0, "not_announced", "LeftToCilium").await? > 0.5);
+        assert!(site.metric(0, "cilium_policies_honoured", "").await?.abs() < 0.5);
         let log = site.announcers[0].process().log();
         let told =
             log.lines().filter(|line| line.contains("stance=") && line.contains("Cilium announces itself"));

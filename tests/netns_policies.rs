@@ -125,7 +125,8 @@ fn a_status_follows_what_is_selected_and_a_bad_edit_leaves_the_last_good_version
             message.contains("interfaces") && message.contains("generation 1 stays in force"),
             "{message}"
         );
-        assert_eq!(site.metric(node, "policy_status_writes_total", "").await?, writes + 1.0);
+        let more = site.metric(node, "policy_status_writes_total", "").await? - writes;
+        assert!((more - 1.0).abs() < 0.5, "{more} writes");
         site.owner(vip).await?;
         site.refused(0, None, "BadInterfaceRegex").await?;
         let shown = site.announcers[0].vips().await?["policies"].clone();
@@ -138,11 +139,11 @@ fn a_status_follows_what_is_selected_and_a_bad_edit_leaves_the_last_good_version
             assert!(announcer.process().terminate().await?.success());
         }
         site.announcers[0].process().restart().await?;
-        let none = json!({ "reason": "BadInterfaceRegex", "selectedAddresses": 0, "announcedAddresses": 0 });
-        let none = status_is(&site, &none).await?;
-        assert_eq!(none["status"]["inForceGeneration"], Value::Null);
+        let never = json!({ "reason": "BadInterfaceRegex", "selectedAddresses": 0, "announcedAddresses": 0 });
+        let never = status_is(&site, &never).await?;
+        assert_eq!(never["status"]["inForceGeneration"], Value::Null);
         let since = |policy: &Value| policy["status"]["conditions"][0]["lastTransitionTime"].clone();
-        assert_eq!(since(&bad), since(&none), "it was bad before");
+        assert_eq!(since(&bad), since(&never), "it was bad before");
         assert_ne!(since(&good), Value::Null);
         site.policy(&json!({ "interfaces": ["^ens18$"] })).await?;
         status_is(&site, &json!({ "status": "True", "observedGeneration": 3, "announcedAddresses": 1 }))
@@ -275,8 +276,8 @@ fn many_addresses_that_move_make_no_storm_of_events() -> anyhow::Result<()> {
         assert!(site.announcers[owner].process().terminate().await?.success());
         let heir = 1 - owner;
         until("the heir has all addresses", LONG, async || {
-            let owned = site.metric(heir, "addresses_owned", "").await?;
-            Ok(if owned >= 150.0 { Look::Found(()) } else { Look::NotYet(owned.to_string()) })
+            let sum = site.metric(heir, "addresses_owned", "").await?;
+            Ok(if sum >= 150.0 { Look::Found(()) } else { Look::NotYet(sum.to_string()) })
         })
         .await?;
         // Each of them is told of, or dropped and counted.
@@ -316,7 +317,7 @@ fn a_bad_policy_of_cilium_s_kind_is_told_by_an_event_and_its_status_stays_theirs
         assert!(note.contains("ens18("), "{note}");
         let status = ["get", "ciliuml2announcementpolicies", "theirs", "-o=jsonpath={.status}"];
         assert_eq!(lab.kubectl(&status).await?, "");
-        assert_eq!(site.metric(0, "policy_status_writes_total", "").await?, 0.0);
+        assert!(site.metric(0, "policy_status_writes_total", "").await?.abs() < 0.5);
         Ok(())
     })
 }

@@ -93,11 +93,11 @@ impl Evaluating {
     fn take_in(&mut self, told: Told, served: &mut BTreeMap<PolicyKind, Served>) -> bool {
         match told {
             Told::Seen(seen) => {
-                if let Seen::Cilium(stance) = &seen {
+                if let Seen::Cilium(stance) = &*seen {
                     tracing::info!(stance = stance.name(), "{stance}");
                     self.metrics.cilium_honoured.set(i64::from(*stance == Stance::Honoured));
                 }
-                self.desires.see(seen)
+                self.desires.see(*seen)
             }
             Told::Served(kind, state) => {
                 if served.get(&kind) != Some(&state) {

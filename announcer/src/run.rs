@@ -242,7 +242,10 @@ impl Daemon {
             self.spawn("Cilium's policies", policies);
         }
         if let Some(stance) = stance {
-            return out.send(Told::Seen(Seen::Cilium(stance))).await.context("the evaluation ended");
+            return out
+                .send(Told::Seen(Box::new(Seen::Cilium(stance))))
+                .await
+                .context("the evaluation ended");
         }
         let lookout = Lookout { client, namespace: announcing.cilium_namespace.clone(), needed, out };
         self.spawn("lookout for Cilium", look_out(lookout, self.shutdown.clone()));

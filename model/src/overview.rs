@@ -64,15 +64,16 @@ impl Overview {
     pub fn new<'a>(
         policies: &'a Policies,
         rules: &Rules,
-        nodes: impl Iterator<Item = &'a NodeView> + Clone,
+        nodes: impl Iterator<Item = &'a NodeView>,
         taken: &Taken<'_>,
         services: impl Iterator<Item = &'a ServiceView>,
     ) -> Self {
         let in_force: Vec<(&PolicyId, &Policy)> =
             policies.iter().filter_map(|(id, _, policy)| Some((id, policy?))).collect();
+        let nodes: Vec<&NodeView> = nodes.collect();
         let mut overview = Self::default();
         for (id, policy) in &in_force {
-            let eligible = nodes.clone().filter(|node| node_may_announce(rules, node, policy).is_ok());
+            let eligible = nodes.iter().filter(|node| node_may_announce(rules, node, policy).is_ok());
             let nodes = eligible.map(|node| node.name.clone()).collect();
             overview.policies.insert((*id).clone(), Selection { nodes, ..Selection::default() });
         }

@@ -3,6 +3,7 @@
 //!
 //! An Event's name follows from what it says of which object. So a process that starts, or leads, anew and repeats what was told
 //! before finds it there; and what happens again raises the count of that Event instead of making another one.
+#![allow(clippy::disallowed_methods, reason = "Events say when")]
 
 use std::{collections::HashMap, time::Duration};
 

@@ -51,9 +51,9 @@ impl Claims {
         let mut last = None;
         for seen in self.wants.keys().filter_map(|address| self.leases.claims.get(address)) {
             let name = match (seen.claim().map(|claim| &claim.holder), &seen.last) {
-                (Some(Holder::Session { node, session }), _) => (node, Some(session)),
+                (Some(Holder::Session { node, session }), _)
+                | (None, Some(LastHolder { node, session: Some(session), .. })) => (node, Some(session)),
                 (Some(Holder::OtherFormat { node }), _) => (node, None),
-                (None, Some(LastHolder { node, session: Some(session), .. })) => (node, Some(session)),
                 _ => continue,
             };
             // Most are of a few nodes: only what differs from the one before is worth two copies.

@@ -352,10 +352,10 @@ fn permutations<T: Clone>(of: &[T]) -> Vec<Vec<T>> {
     let Some((first, rest)) = of.split_first() else { return vec![Vec::new()] };
     let insert = |tail: Vec<T>| {
         (0..=tail.len())
-            .map(move |at| [&tail[..at], &[first.clone()], &tail[at..]].concat())
+            .map(move |at| [&tail[..at], std::slice::from_ref(first), &tail[at..]].concat())
             .collect::<Vec<_>>()
     };
-    permutations(rest).into_iter().flat_map(|tail| insert(tail)).collect()
+    permutations(rest).into_iter().flat_map(insert).collect()
 }
 
 #[test]

@@ -84,7 +84,7 @@ async fn observe(lookout: &Lookout) {
         let stance = state.stance();
         if told.as_ref() != Some(&stance) {
             told = Some(stance.clone());
-            if lookout.out.send(Told::Seen(Seen::Cilium(stance))).await.is_err() {
+            if lookout.out.send(Told::Seen(Box::new(Seen::Cilium(stance)))).await.is_err() {
                 return;
             }
         }

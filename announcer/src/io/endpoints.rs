@@ -106,7 +106,7 @@ impl Watching {
     }
 
     async fn tell(&self, seen: Seen) -> Result<(), Ended> {
-        self.out.send(Told::Seen(seen)).await.map_err(|_| Ended)
+        self.out.send(Told::Seen(Box::new(seen))).await.map_err(|_| Ended)
     }
 }
 

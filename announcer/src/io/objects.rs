@@ -29,7 +29,7 @@ const GONE_AFTER: u32 = 3;
 #[derive(Debug)]
 pub enum Told {
     /// Objects.
-    Seen(Seen),
+    Seen(Box<Seen>),
     /// Whether policies of this kind are served at all; unknown for this reason.
     Served(PolicyKind, Served),
 }
@@ -120,7 +120,7 @@ async fn follow_core<K: Followed, I, T>(
             }
             News::UpTo(_) | News::Interrupted => continue,
         };
-        if out.send(Told::Seen(seen(change))).await.is_err() {
+        if out.send(Told::Seen(Box::new(seen(change)))).await.is_err() {
             return;
         }
     }
@@ -171,7 +171,7 @@ async fn follow_policies<K: Followed>(
 }
 
 fn seen(kind: PolicyKind, change: Change<PolicyId, PolicyVersion>) -> Told {
-    Told::Seen(Seen::Policies(kind, change))
+    Told::Seen(Box::new(Seen::Policies(kind, change)))
 }
 
 fn subject<K>(api: Api<K>, name: &'static str) -> Subject<K> {

@@ -20,7 +20,7 @@ use gateherald_runtime::{
     shutdown::Shutdown,
     tasks::TaskResult,
 };
-use k8s_openapi::{api::coordination::v1::Lease, jiff::Timestamp};
+use k8s_openapi::api::coordination::v1::Lease;
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{Patch, PatchParams},
@@ -183,7 +183,7 @@ impl Term<'_> {
         self.officer.surveys.send(asking).await.ok()?;
         let Some(survey) = answer.await.ok()? else { return Some(()) };
         let here = Arc::clone(&outlook.borrow());
-        for tale in self.office.review(survey, &here.evaluation, clock::now().raw, Timestamp::now()) {
+        for tale in self.office.review(survey, &here.evaluation, clock::now().raw, clock::time_of_day()) {
             self.officer.teller.tell(tale);
         }
         Some(())

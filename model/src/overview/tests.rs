@@ -29,7 +29,7 @@ fn node(name: &str, labels: &[(&str, &str)]) -> NodeView {
     NodeView { name: name.to_owned(), labels, addresses, ..NodeView::default() }
 }
 
-fn service(name: &str, spec: Value, addresses: &[&str]) -> ServiceView {
+fn service(name: &str, spec: &Value, addresses: &[&str]) -> ServiceView {
     let ingress: Vec<_> = addresses.iter().map(|ip| json!({ "ip": ip })).collect();
     let object = json!({
         "metadata": { "namespace": "prod", "name": name, "labels": { "app": name } },
@@ -64,7 +64,7 @@ fn services_addresses_and_nodes_are_counted_for_each_policy() {
         node("n3", &[("zone", "a"), ("gateherald.io/announce", "false")]),
     ];
     let services =
-        [service("web", json!({}), &["192.168.99.128"]), service("dns", json!({}), &["192.168.99.128"])];
+        [service("web", &json!({}), &["192.168.99.128"]), service("dns", &json!({}), &["192.168.99.128"])];
     let overview = overview(&policies, &nodes, &services);
     let counts = |name| {
         let selection = &overview.policies[&id(name)];
@@ -84,12 +84,12 @@ fn what_nobody_can_announce_is_refused_with_its_reason_and_what_nobody_meant_is_
         ("b", json!({ "loadBalancerIPs": true, "addresses": ["10.0.0.0/8"] })),
     ]);
     let services = [
-        service("node", json!({}), &["192.168.99.11"]),
-        service("outside", json!({}), &["172.16.0.1"]),
-        service("one-of-two", json!({}), &["10.1.2.3"]),
-        service("external", json!({ "externalIPs": ["192.168.99.7"] }), &[]),
-        service("other-class", json!({ "loadBalancerClass": "other" }), &["172.16.0.1"]),
-        service("waiting", json!({}), &[]),
+        service("node", &json!({}), &["192.168.99.11"]),
+        service("outside", &json!({}), &["172.16.0.1"]),
+        service("one-of-two", &json!({}), &["10.1.2.3"]),
+        service("external", &json!({ "externalIPs": ["192.168.99.7"] }), &[]),
+        service("other-class", &json!({ "loadBalancerClass": "other" }), &["172.16.0.1"]),
+        service("waiting", &json!({}), &[]),
     ];
     let overview = overview(&policies, &[node("n1", &[])], &services);
     let refused: Vec<_> =
@@ -111,6 +111,7 @@ fn policies_that_are_left_alone_select_nothing() {
     let spec = serde_json::from_value(json!({ "loadBalancerIPs": true })).unwrap();
     policies.apply(PolicyId::new(PolicyKind::Cilium, "theirs"), &spec);
     policies.set_aside(PolicyKind::Cilium, Some("Cilium announces itself".to_owned()));
-    let overview = overview(&policies, &[node("n1", &[])], &[service("web", json!({}), &["192.168.99.128"])]);
+    let overview =
+        overview(&policies, &[node("n1", &[])], &[service("web", &json!({}), &["192.168.99.128"])]);
     assert_eq!(overview, Overview::default());
 }
