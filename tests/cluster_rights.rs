@@ -138,14 +138,37 @@ fn done(story: &Story<'_>, account: &str, start: usize) -> anyhow::Result<(BTree
 async fn provoke(story: &Story<'_>) -> anyhow::Result<()> {
     let address = story.reach().await?;
     let kubectl = async |args: &[&str]| story.lab.kubectl(args).await.map(drop);
-    // Labels that no controller carries over: the reconciler patches, and tells of it, the second time in a series.
+    // A policy of our own kind gets a status.
+    let policy = json!({ "apiVersion": "gateherald.io/v1alpha1", "kind": "L2AnnouncementPolicy",
+        "metadata": { "name": "ours" }, "spec": { "loadBalancerIPs": true, "interfaces": ["^none$"] } });
+    story.lab.apply(&policy.to_string()).await?;
+    // Endpoints are looked at while somebody asks where they are.
+    let traffic = |policy: &str| json!({ "spec": { "externalTrafficPolicy": policy } }).to_string();
+    kubectl(&["patch", "service", "-n", &story.namespace, SERVICE, "-p", &traffic("Local")]).await?;
+    // Labels that no controller carries over: the reconciler patches, and tells of it; what is told again in a series.
     let shop = Shop { lab: story.lab, namespace: story.namespace.clone() };
     let gateway = shop.gateway("by-hand", &json!({ "labels": { "a": "1" } })).await?;
     shop.create("by-hand", &owned_by(&gateway)?).await?;
-    for value in ["2", "3"] {
+    for value in ["2", "3", "2", "3"] {
         shop.relabel("by-hand", &json!({ "a": value })).await?;
         shop.until_labels("by-hand", &json!({ "a": value })).await?;
     }
+    // An address that is given up and taken again by the same node: what is told then was told before.
+    let announce = async |value: &str| {
+        kubectl(&["annotate", "service", "-n", &story.namespace, SERVICE, value, "--overwrite"]).await
+    };
+    announce("gateherald.io/announce=false").await?;
+    until("nobody has the address", LONG, async || {
+        let holder =
+            ["get", "lease", "-n", NAMESPACE, "-o=jsonpath={.spec.holderIdentity}", "--ignore-not-found"];
+        let name = format!("gateherald-vip-{address}");
+        let left = story.lab.kubectl(&[&holder[..], &[name.as_str()]].concat()).await?;
+        Ok(if left.is_empty() { Look::Found(()) } else { Look::NotYet(left) })
+    })
+    .await?;
+    kubectl(&["patch", "service", "-n", &story.namespace, SERVICE, "-p", &traffic("Cluster")]).await?;
+    announce("gateherald.io/announce-").await?;
+    story.reach().await?;
     // A label that a controller writes for: it comes with the review.
     kubectl(&["label", "gateway", "-n", &story.namespace, "cd-arp-gw", "later=yes"]).await?;
     until("the label follows", LONG, async || {
