@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use anyhow::Context;
 use gateherald_lab::patience::{LONG, Look, until};
 use gateherald_tests::gateways::{MEMORY, Shop, labels, memory, owned_by, service, with_webhook};
-use k8s_openapi::api::core::v1::Service;
-use kube::ResourceExt;
-use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use kube::api::{DeleteParams, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::{Api, Resource, ResourceExt};
 use serde_json::{Value, json};
 
 async fn patch(shop: &Shop<'_>, name: &str, patch: Value) -> anyhow::Result<Service> {
@@ -93,10 +93,17 @@ fn an_owner_that_arrives_later_or_is_replaced_gives_its_labels() -> anyhow::Resu
 fn a_gateway_recreated_with_another_uid_changes_nothing_until_it_is_the_owner() -> anyhow::Result<()> {
     with_webhook("uid", async |shop| {
         let first = shop.gateway("gw", &json!({ "labels": { "a": "1" } })).await?;
-        // Another owner, so that the garbage collector leaves the Service when the first one goes.
-        let other = shop.gateway("other", &json!({})).await?;
-        let mut both = references(&[&first, &other])?;
-        both["metadata"]["ownerReferences"][1]["controller"] = json!(false);
+        // Another owner, so that the garbage collector leaves the Service when the first one goes. It is no Gateway: once the
+        // collector has taken the dangling reference away, another Gateway would be the owner, and have no such label.
+        let other = ConfigMap {
+            metadata: ObjectMeta { name: Some("other".to_owned()), ..ObjectMeta::default() },
+            ..ConfigMap::default()
+        };
+        let maps: Api<ConfigMap> = Api::namespaced(shop.lab.client(), &shop.namespace);
+        let other = maps.create(&PostParams::default(), &other).await?;
+        let mut both = references(&[&first])?;
+        let owners = both["metadata"]["ownerReferences"].as_array_mut().context("no references")?;
+        owners.push(serde_json::to_value(other.owner_ref(&()))?);
         shop.create("web", &both["metadata"]).await?;
         shop.gateways().delete("gw", &DeleteParams::default()).await?;
         let second = shop.gateway("gw", &json!({ "labels": { "b": "2" } })).await?;
