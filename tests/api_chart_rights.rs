@@ -102,6 +102,13 @@ async fn addresses_come_and_go(lab: &Lab) -> anyhow::Result<()> {
             .await?;
         site.claimed_by(vip, holder).await?;
     }
+    // Before the Service goes: of an object that is not there nothing is told.
+    until("an Event is counted", LONG, async || {
+        let path = "jsonpath={.items[*].series.count}";
+        let counts = lab.kubectl(&["get", "events.events.k8s.io", "-n", &site.namespace, "-o", path]).await?;
+        Ok(if counts.is_empty() { Look::NotYet("none".to_owned()) } else { Look::Found(()) })
+    })
+    .await?;
     site.delete("web").await?;
     until("the claim is deleted", LONG, async || {
         let name = format!("gateherald-vip-{vip}");
