@@ -76,7 +76,8 @@ impl Hand {
 
     /// Whether the address may be, or become, this process's without anybody having made sure that it is not answered for.
     pub(super) fn may_be_unproven(&self) -> bool {
-        self.unproven && (self.titled() || self.in_flight.is_some() || !self.sent.is_empty())
+        let sent = self.in_flight.is_some() || !self.sent.is_empty() || self.awaits_event();
+        self.unproven && (self.titled() || sent)
     }
 
     /// A write that makes the claim ours is about to be sent.

@@ -443,6 +443,18 @@ fn shutting_down_is_silence_and_then_one_write() {
     assert_eq!(led.claims.poll(led.now()), [Action::Finished]);
 }
 
+/// The claim is there, so the next holder relies on what this session's end says of it.
+#[test]
+fn whoever_shuts_down_before_it_has_seen_its_creation_promises_nothing() {
+    let mut led = Led::creating();
+    let (id, _) = led.sent(false).unwrap();
+    led.answer(id);
+    led.claims.shut_down();
+    led.poll();
+    let Some((_, Record::Session(session))) = led.sent(true) else { panic!("a session") };
+    assert_eq!(session.ended.last().map(|ended| ended.by), Some(EndedBy::Lapse));
+}
+
 #[test]
 fn a_stuck_watch_is_opened_anew_and_ends_freshness_by_itself() {
     let mut led = Led::owner();
