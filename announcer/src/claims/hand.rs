@@ -42,7 +42,8 @@ pub(super) struct Hand {
     pub(super) queued: Option<u32>,
     /// How many probes come before the first word under this title.
     pub(super) probes: u8,
-    /// They have not been sent, or not gone unanswered yet.
+    /// A claim on it may name the own session, of which nobody has made sure that nobody else answers: those probes have not
+    /// been sent, or not gone unanswered yet. Title does not matter.
     pub(super) unproven: bool,
     /// It is being taken, and whether another host uses it is asked meanwhile.
     pub(super) sought: bool,
@@ -72,12 +73,6 @@ impl Hand {
     /// Whether an own creation waits for its watch event.
     pub(super) fn awaits_event(&self) -> bool {
         self.created.is_some()
-    }
-
-    /// Whether the address may be, or become, this process's without anybody having made sure that it is not answered for.
-    pub(super) fn may_be_unproven(&self) -> bool {
-        let sent = self.in_flight.is_some() || !self.sent.is_empty() || self.awaits_event();
-        self.unproven && (self.titled() || sent)
     }
 
     /// A write that makes the claim ours is about to be sent.
@@ -113,11 +108,12 @@ impl Hand {
         !stranger_held
     }
 
-    /// A new version that names the own session. Says whether it is one of the own writes.
-    pub(super) fn own_version(&mut self, nonce: &str, revision: u64) -> bool {
+    /// A new version that names the own session, marked as `unproven` or not.
+    pub(super) fn own_version(&mut self, nonce: &str, unproven: bool, revision: u64) {
         let Some(at) = self.sent.iter().position(|sent| sent.nonce == nonce) else {
             self.title = None;
-            return false;
+            self.unproven |= unproven;
+            return;
         };
         let sent = self.sent.remove(at);
         self.releasing = None;
@@ -126,7 +122,6 @@ impl Hand {
         } else {
             self.title = Some(revision);
         }
-        true
     }
 
     /// A new version that does not name the own session.
@@ -135,6 +130,7 @@ impl Hand {
         self.releasing = None;
         self.created = None;
         self.sent.clear();
+        self.unproven = false;
     }
 
     /// The watch has a gap: an event that was waited for may be in it, and what else happened there is unknown.

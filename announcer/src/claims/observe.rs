@@ -274,10 +274,10 @@ impl Claims {
         if at > known.revision {
             known.observe(at, record, via, now);
             match known.claim() {
-                Some(Claim { holder: Holder::Session { session, .. }, nonce, .. })
+                Some(Claim { holder: Holder::Session { session, .. }, nonce, unproven, .. })
                     if *session == self.own.id =>
                 {
-                    hand.own_version(nonce, at);
+                    hand.own_version(nonce, *unproven, at);
                     if via == Via::Watch {
                         hand.creation_event(at, stranger_held);
                     }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use gateherald_model::leases::{ENDED_KEPT, Ended, EndedBy, Holder, Key, Record, Session, Version};
 
-use super::hand::Hand;
 use super::knowledge::SessionSeen;
 use super::observe::FlightKind;
 use super::session::Predecessor;
@@ -232,7 +231,7 @@ impl Claims {
         let bids = if shutting_down { BTreeSet::new() } else { self.told_bids() };
         let what = (&self.config, &self.me, &self.notes);
         // Whoever has not made sure that its predecessor is silent cannot promise that its successor need not.
-        let unproven = shutting_down && self.hands.values().any(Hand::may_be_unproven);
+        let unproven = shutting_down && self.hands.values().any(|hand| hand.unproven);
         let end = if unproven { EndedBy::Lapse } else { EndedBy::Shutdown };
         let session = self.own.record(seen, what, nonce, bids, shutting_down.then_some(end));
         (Record::Session(session), version)

@@ -445,14 +445,28 @@ fn shutting_down_is_silence_and_then_one_write() {
 
 /// The claim is there, so the next holder relies on what this session's end says of it.
 #[test]
-fn whoever_shuts_down_before_it_has_seen_its_creation_promises_nothing() {
-    let mut led = Led::creating();
-    let (id, _) = led.sent(false).unwrap();
-    led.answer(id);
-    led.claims.shut_down();
-    led.poll();
-    let Some((_, Record::Session(session))) = led.sent(true) else { panic!("a session") };
-    assert_eq!(session.ended.last().map(|ended| ended.by), Some(EndedBy::Lapse));
+fn whoever_shuts_down_without_title_to_its_own_creation_promises_nothing() {
+    let unseen = |led: &mut Led, id, _| drop(led.answer(id));
+    // Somebody else's claim came and went before it, so what was sent counts for nothing.
+    let void = |led: &mut Led, id, record| {
+        let version = led.version();
+        led.watch(LeaseEvent::Changed(version, claim(held("n", "s"), false)));
+        let gone = led.version().resource_version;
+        led.watch(LeaseEvent::Gone(claim(Holder::Stranger, false).key(), gone));
+        let version = led.answer(id);
+        led.watch(LeaseEvent::Changed(version, record));
+    };
+    let cases: [fn(&mut Led, WriteId, Record); 2] = [unseen, void];
+    for case in cases {
+        let mut led = Led::creating();
+        let (id, record) = led.sent(false).unwrap();
+        case(&mut led, id, record);
+        assert!(!led.answers());
+        led.claims.shut_down();
+        led.poll();
+        let Some((_, Record::Session(session))) = led.sent(true) else { panic!("a session") };
+        assert_eq!(session.ended.last().map(|ended| ended.by), Some(EndedBy::Lapse));
+    }
 }
 
 #[test]
