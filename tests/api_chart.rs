@@ -138,6 +138,9 @@ fn nonsense_about_the_webhook() -> Vec<(Value, &'static str)> {
 fn nonsense_about_the_rest() -> Vec<(Value, &'static str)> {
     vec![
         (json!({ "image": { "webhook": { "digest": "latest" } } }), "/image/webhook/digest"),
+        // What YAML makes of a bare `off`.
+        (json!({ "announcer": { "duplicateAddressProbe": false } }), "/announcer/duplicateAddressProbe"),
+        (json!({ "announcer": { "leaderRenewPeriod": "5s" } }), "/announcer/leaderRenewPeriod"),
         (json!({ "image": { "pullSecrets": ["pull"] } }), "/image/pullSecrets/0"),
         (json!({ "announcer": { "policies": { "Bad_Name": { "loadBalancerIPs": true } } } }), "Bad_Name"),
         (json!({ "announcer": { "policies": { "p": {} } } }), "/announcer/policies/p"),
