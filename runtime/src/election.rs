@@ -13,7 +13,8 @@ use std::{sync::Arc, time::Duration};
 
 use clap::Args;
 use futures::StreamExt;
-use kube::{Client, ResourceExt};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Client;
 use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge},
     registry::Registry,
@@ -196,7 +197,7 @@ impl Election {
     pub async fn run(mut self, shutdown: Shutdown) -> TaskResult {
         let api = self.store.leases.clone();
         let only = Some(self.settings.lease.to_owned());
-        // Only wakes: what counts is read. So nothing depends on the order or the age of its events.
+        // Nothing depends on the order or the age of its events: see `Candidate::heard`.
         let mut news = follow(
             Subject { api, name: RESOURCE, only, pauses: Backoff::default(), span: Span::long() },
             None,
@@ -259,16 +260,18 @@ impl Election {
         self.store.write(self.candidate.me(), lease, draft).await
     }
 
-    fn hear(&mut self, news: &News<k8s_openapi::api::coordination::v1::Lease>) {
-        match news {
-            News::All(all, _) => {
-                let version = all.first().and_then(ResourceExt::resource_version);
-                self.candidate.heard(version.as_deref());
-            }
-            News::Applied(lease) => self.candidate.heard(lease.resource_version().as_deref()),
-            News::Deleted(_) => self.candidate.heard(None),
+    fn hear(&mut self, news: &News<Lease>) {
+        let lease = match news {
+            News::All(all, _) => all.first(),
+            News::Applied(lease) => Some(lease),
+            News::Deleted(_) => None,
             // Its own attempts tell of trouble; the watch only makes the others faster.
-            News::UpTo(_) | News::Connected | News::Interrupted | News::Failed(..) => {}
+            News::UpTo(_) | News::Connected | News::Interrupted | News::Failed(..) => return,
+        };
+        if self.candidate.heard((self.clock)(), lease.map(lease::read))
+            && let Some(lease) = lease
+        {
+            self.store.heard(lease);
         }
     }
 

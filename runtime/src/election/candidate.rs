@@ -244,16 +244,27 @@ impl Candidate {
         self.lose_sight();
     }
 
-    /// The Lease at the API server has this resourceVersion now (or had it lately), or is gone.
-    pub fn heard(&mut self, version: Option<&str>) {
+    /// The watch says that this is the Lease now (or was it lately), or that it is gone; whether that counts as read.
+    ///
+    /// Of another holder's Lease it does: it may be old, but then it only makes that one's silence begin later, and whatever is
+    /// written upon it is refused. What concerns the own right is read.
+    pub fn heard(&mut self, now: Duration, seen: Option<Seen>) -> bool {
         let known = match &self.known {
-            Known::Lease(seen) => Some(seen.version.as_str()),
+            Known::Lease(known) => Some(known.version.as_str()),
             Known::Missing => None,
-            Known::No => return,
+            Known::No => return false,
         };
-        if known != version {
-            self.lose_sight();
+        if known == seen.as_ref().map(|seen| seen.version.as_str()) {
+            return false;
         }
+        let others = seen.filter(|seen| self.renewed.is_none() && seen.record.holder != self.me);
+        let counts = others.is_some();
+        if counts {
+            self.saw(now, others)
+        } else {
+            self.lose_sight()
+        }
+        counts
     }
 
     /// The right to act is over when its time is.

@@ -72,6 +72,11 @@ impl LeaseStore {
         Ok(seen)
     }
 
+    /// What the watch showed is what the next write changes.
+    pub(super) fn heard(&mut self, lease: &Lease) {
+        self.last = Some(lease.clone());
+    }
+
     /// Writes it as `holder`'s for `duration`.
     pub(super) async fn write(
         &mut self,
@@ -158,7 +163,8 @@ impl From<OwnerError> for Failure {
     }
 }
 
-fn read(lease: &Lease) -> Seen {
+/// What the rules read of it.
+pub(super) fn read(lease: &Lease) -> Seen {
     let spec = lease.spec.clone().unwrap_or_default();
     let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
     Seen {

@@ -127,17 +127,28 @@ fn a_released_lease_is_taken_at_once() {
     let mut candidate = candidate();
     candidate.saw(s(100), Some(seen(1, "other")));
     assert!(matches!(candidate.next(s(101)), Step::Wait(_)));
-    candidate.heard(Some("2"));
-    assert_eq!(candidate.next(s(101)), Step::Look);
-    candidate.saw(s(101), Some(seen(2, "")));
-    assert_eq!(candidate.next(s(101)), draft(2, 5, false));
+    assert!(candidate.heard(s(101), Some(seen(2, ""))));
+    assert_eq!(candidate.next(s(101)), draft(2, 5, false), "no look is needed");
+}
+
+#[test]
+fn a_leader_that_is_heard_to_renew_costs_no_look() {
+    let mut candidate = candidate();
+    candidate.saw(s(100), Some(seen(1, "other")));
+    assert!(candidate.heard(s(109), Some(seen(2, "other"))));
+    assert!(!candidate.heard(s(110), Some(seen(2, "other"))), "that is known");
+    assert_eq!(candidate.next(s(111)), Step::Wait(s(119)));
+    assert_eq!(candidate.next(s(119)), Step::Look, "the watch may be stuck");
+    // What it wrote in its own name before is not what it leads by.
+    assert!(!candidate.heard(s(111), Some(seen(1, "me"))));
+    assert_eq!(candidate.next(s(111)), Step::Look);
 }
 
 #[test]
 fn a_deleted_lease_is_not_a_released_one() {
     let mut other = candidate();
     other.saw(s(100), Some(seen(1, "leader")));
-    other.heard(None);
+    other.heard(s(101), None);
     other.saw(s(108), None);
     other.saw(s(118), None);
     // It may have been renewed just before it was seen to be gone.
@@ -148,7 +159,7 @@ fn a_deleted_lease_is_not_a_released_one() {
     assert_eq!(other.next(s(138)), create);
     // Its holder puts it back without a pause.
     let mut leader = leader(100);
-    leader.heard(None);
+    leader.heard(s(101), None);
     leader.saw(s(108), None);
     assert_eq!(leader.leads_until(), Some(s(120)));
     let again = Step::Write(Draft { replaces: None, transitions: 4, renewal: true });
@@ -158,9 +169,9 @@ fn a_deleted_lease_is_not_a_released_one() {
 #[test]
 fn a_leader_that_was_replaced_stops_when_it_sees_it() {
     let mut leader = leader(100);
-    leader.heard(Some("1"));
+    assert!(!leader.heard(s(101), Some(seen(1, "me"))));
     assert!(matches!(leader.next(s(105)), Step::Wait(_)), "its own write is no news");
-    leader.heard(Some("2"));
+    assert!(!leader.heard(s(104), Some(seen(2, "other"))), "it is read");
     assert_eq!(leader.next(s(105)), Step::Look);
     assert_eq!(leader.leads_until(), Some(s(120)), "until it is known what the news is");
     leader.saw(s(105), Some(seen(2, "other")));
