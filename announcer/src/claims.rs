@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gateherald_model::few::Few;
 use gateherald_model::leases::{Key, Record, Version};
 
 pub mod time;
@@ -68,11 +69,11 @@ pub struct Incarnation {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Want {
     /// The policies that select it.
-    pub policies: BTreeSet<String>,
+    pub policies: Few<String>,
     /// The Services that have it, `namespace/name`.
-    pub services: BTreeSet<String>,
+    pub services: Few<String>,
     /// The links here that it would be announced on.
-    pub interfaces: BTreeSet<String>,
+    pub interfaces: Few<String>,
     /// The node that shall have it whenever it can.
     pub preferred_node: Option<String>,
     /// It is announced here only until another node has it: this one is being emptied.

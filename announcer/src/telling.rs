@@ -4,14 +4,11 @@
 //! Only what somebody can notice: an address that goes on being announced from the same node is no news, whatever happened to
 //! its session meanwhile.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use gateherald_model::{
     announcement::{Desired, Evaluation, NotAnnounced},
+    few::Few,
     leases::EndedBy,
     policy::PolicyId,
     service::ServiceKey,
@@ -165,7 +162,7 @@ fn each<'a>(
 pub fn why(
     service: &ServiceKey,
     address: IpAddr,
-    policies: &BTreeSet<PolicyId>,
+    policies: &Few<PolicyId>,
     evaluation: &Evaluation,
 ) -> String {
     let of_service = |refused: &&NotAnnounced| {

@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::{
     address::Taken,
     endpoints::Endpoints,
+    few::Few,
     interfaces::{Candidates, Interface, Link, NoLink},
     node::NodeView,
     policy::{Policies, Policy, PolicyId, PolicyKind, Validity},
@@ -75,11 +76,11 @@ pub struct Evaluation {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Desired {
     /// Whose address it is.
-    pub services: BTreeSet<ServiceKey>,
+    pub services: Few<ServiceKey>,
     /// Which policies let it be announced.
-    pub policies: BTreeSet<PolicyId>,
+    pub policies: Few<PolicyId>,
     /// Where: the union over the policies, links that are up; never empty.
-    pub interfaces: BTreeSet<Interface>,
+    pub interfaces: Few<Interface>,
     /// The node that shall announce it whenever it can; of several Services' the first one's.
     #[serde(rename = "preferredNode")]
     pub preferred_node: Option<String>,

@@ -17,6 +17,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Owne
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::few::Few;
+
 pub mod names;
 pub mod strangers;
 
@@ -141,9 +143,9 @@ pub struct Claim {
     /// Makes each write a change, and tells its writer's own from others'.
     pub nonce: String,
     /// The Services that want the address, `namespace/name`.
-    pub services: BTreeSet<String>,
+    pub services: Few<String>,
     /// The links that it is announced on, on the holder's node.
-    pub interfaces: BTreeSet<String>,
+    pub interfaces: Few<String>,
     /// Nobody has made sure yet that the holder before, whose silence is a matter of time only, does not answer any more.
     pub unproven: bool,
     /// Whether anyone but an announcer wrote a part of it that says who holds it.

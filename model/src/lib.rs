@@ -16,6 +16,8 @@ pub mod crd;
 pub mod endpoints;
 /// Label pairs by which a Service names its Gateway.
 pub mod extractor;
+/// A set of few things, of which there are many.
+pub mod few;
 /// The webhook's whole decision on a Service.
 pub mod injection;
 /// Which links carry announcements.

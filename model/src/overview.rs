@@ -12,6 +12,7 @@ use std::{
 use crate::{
     address::Taken,
     announcement::{Rules, Why, is_ours, node_may_announce, policy_announces},
+    few::Few,
     node::NodeView,
     policy::{Policies, Policy, PolicyId},
     service::{AddressEntry, AddressSource, ServiceKey, ServiceView},
@@ -43,9 +44,9 @@ pub struct Selection {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selected {
     /// Whose it is.
-    pub services: BTreeSet<ServiceKey>,
+    pub services: Few<ServiceKey>,
     /// Which policies select it.
-    pub policies: BTreeSet<PolicyId>,
+    pub policies: Few<PolicyId>,
 }
 
 /// What no node may announce.

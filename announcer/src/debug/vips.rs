@@ -9,6 +9,7 @@ use std::{
 
 use gateherald_model::{
     announcement::{Desired, Evaluation, NotAnnounced},
+    few::Few,
     interfaces::Link,
     policy::{PolicyId, Verdict},
 };
@@ -62,8 +63,8 @@ struct Vip {
     /// This node has title.
     owned: bool,
     state: &'static str,
-    services: BTreeSet<String>,
-    policies: BTreeSet<String>,
+    services: Few<String>,
+    policies: Few<String>,
     preferred_node: Option<String>,
     interfaces: Vec<Interface>,
     holder: Option<String>,

@@ -85,10 +85,7 @@ fn nothing_is_announced_before_everything_that_could_forbid_it_was_seen() {
     let (plan, transitions) = complete().plan(ms(0));
     assert_eq!(wanted(&plan), [ip(VIP)]);
     assert_eq!(plan.reach[&ip(VIP)], BTreeSet::from([2]));
-    assert_eq!(
-        plan.notes.policies,
-        BTreeSet::from(["L2AnnouncementPolicy/mdhlabs-layer2-policy".to_owned()])
-    );
+    assert_eq!(plan.notes.policies, ["L2AnnouncementPolicy/mdhlabs-layer2-policy".to_owned()].into());
     assert_eq!(plan.notes.links.len(), 1);
     assert!(matches!(&transitions[..], [Transition::Selected(address, _)] if *address == ip(VIP)));
 }

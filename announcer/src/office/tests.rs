@@ -43,7 +43,7 @@ fn verdict(generation: i64, bad: bool, status: Option<L2AnnouncementPolicyStatus
 fn survey(verdict: Verdict, nodes: &[&str]) -> Survey {
     let nodes = nodes.iter().map(|node| (*node).to_owned()).collect();
     let selection = Selection { services: 2, addresses: BTreeSet::from([ip(VIP)]), nodes };
-    let selected = Selected { services: BTreeSet::from([web()]), policies: BTreeSet::from([id()]) };
+    let selected = Selected { services: [web()].into(), policies: [id()].into() };
     let overview = Overview {
         policies: BTreeMap::from([(id(), selection)]),
         addresses: BTreeMap::from([(ip(VIP), selected)]),

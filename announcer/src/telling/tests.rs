@@ -25,8 +25,8 @@ fn policy() -> PolicyId {
 fn announced(services: &[ServiceKey]) -> Evaluation {
     let desired = Desired {
         services: services.iter().cloned().collect(),
-        policies: BTreeSet::from([policy()]),
-        interfaces: BTreeSet::from([Interface { index: 2, name: "ens18".to_owned() }]),
+        policies: [policy()].into(),
+        interfaces: [Interface { index: 2, name: "ens18".to_owned() }].into(),
         preferred_node: None,
     };
     Evaluation { desired: BTreeMap::from([(ip(VIP), desired)]), ..Evaluation::default() }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{Desired, Inputs, Why};
-use crate::{endpoints::Whereabouts, service::ServiceKey};
+use crate::{endpoints::Whereabouts, few::Few, service::ServiceKey};
 
 /// What is left of an address here, and of which Services it is not announced for which reason.
 pub(super) struct Placed {
@@ -66,7 +66,7 @@ pub(super) fn place(
             }
         };
         refused.extend(desired.services.iter().map(|service| (service.clone(), why(service))));
-        desired.services.clear();
+        desired.services = Few::default();
     }
     let desired = Some(desired).filter(|desired| !desired.services.is_empty());
     Placed { desired, refused: refused.into_iter().collect() }

@@ -159,8 +159,8 @@ fn happy_path() {
     assert_eq!(cluster.refusals(), [] as [&str; 0]);
     let evaluation = cluster.evaluate();
     let desired = &evaluation.desired[&ip(VIP)];
-    assert_eq!(desired.services, BTreeSet::from([ServiceKey::new("prod", "web")]));
-    assert_eq!(desired.policies, BTreeSet::from([ours("p")]));
+    assert_eq!(desired.services, Few::from([ServiceKey::new("prod", "web")]));
+    assert_eq!(desired.policies, Few::from([ours("p")]));
     let report = PolicyReport { services: 1, addresses: 1, matches_here: true };
     assert_eq!(evaluation.policies, BTreeMap::from([(ours("p"), report)]));
 }
@@ -176,7 +176,7 @@ fn happy_path_ipv6_is_evaluated_alike() {
 fn policy_redundancy() {
     let mut cluster = Cluster::happy();
     cluster.policy("q", &story_policy());
-    assert_eq!(cluster.evaluate().desired[&ip(VIP)].policies, BTreeSet::from([ours("p"), ours("q")]));
+    assert_eq!(cluster.evaluate().desired[&ip(VIP)].policies, Few::from([ours("p"), ours("q")]));
     cluster.policies.remove(&ours("p"));
     assert_eq!(cluster.desired(), ["192.168.99.130@ens18"]);
     cluster.policies.remove(&ours("q"));
@@ -312,7 +312,7 @@ fn load_balancer_class() {
 fn shared_address() {
     let mut cluster = Cluster::happy();
     cluster.service("api", &json!({}), &[VIP]);
-    let both = BTreeSet::from([ServiceKey::new("prod", "api"), ServiceKey::new("prod", "web")]);
+    let both = Few::from([ServiceKey::new("prod", "api"), ServiceKey::new("prod", "web")]);
     assert_eq!(cluster.evaluate().desired[&ip(VIP)].services, both);
     assert_eq!(cluster.desired(), ["192.168.99.130@ens18"]);
     cluster.services.remove(&ServiceKey::new("prod", "web"));

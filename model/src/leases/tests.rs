@@ -6,7 +6,7 @@ use serde_json::json;
 use super::strangers::touched;
 use super::*;
 
-fn set<const N: usize>(items: [&str; N]) -> BTreeSet<String> {
+fn set<S: FromIterator<String>, const N: usize>(items: [&str; N]) -> S {
     items.into_iter().map(str::to_owned).collect()
 }
 

@@ -2,11 +2,7 @@
 //! One process, led by the hand: what each rule says about one situation.
 #![allow(clippy::unchecked_time_subtraction, reason = "constants of which the first is the larger")]
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use gateherald_model::leases::{Claim, Ended, EndedBy, Holder, Record, Session, Version};
 
@@ -55,7 +51,7 @@ fn claim(holder: Holder, touched: bool) -> Record {
         transitions: 3,
         nonce: "n".into(),
         services: ["ns/s".to_owned()].into(),
-        interfaces: BTreeSet::default(),
+        interfaces: [].into(),
         unproven: false,
         touched,
     })

@@ -30,9 +30,9 @@ fn link(up: bool) -> Link {
 fn outlook() -> Outlook {
     let interface = gateherald_model::interfaces::Interface::from(&link(true));
     let desired = Desired {
-        services: BTreeSet::from([ServiceKey::new("prod", "web"), ServiceKey::new("prod", "api")]),
-        policies: BTreeSet::from([PolicyId::new(PolicyKind::Gateherald, "p")]),
-        interfaces: BTreeSet::from([interface]),
+        services: [ServiceKey::new("prod", "web"), ServiceKey::new("prod", "api")].into(),
+        policies: [PolicyId::new(PolicyKind::Gateherald, "p")].into(),
+        interfaces: [interface].into(),
         preferred_node: None,
     };
     let refused = NotAnnounced {

@@ -144,7 +144,7 @@ fn a_held_right_ends_with_what_it_rests_on() {
         (|led| led.hear(Heard::Gap), HoldEnd::StoodStill),
         (
             |led| {
-                led.claims.want([(vip(), Want { interfaces: BTreeSet::default(), ..want() })].into());
+                led.claims.want([(vip(), Want { interfaces: [].into(), ..want() })].into());
                 led.poll();
             },
             HoldEnd::LinkLost,
