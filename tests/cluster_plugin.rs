@@ -51,7 +51,6 @@ fn the_audit_trail_of_all_replicas_is_read_filtered_and_followed() -> anyhow::Re
         let key = format!("{}/{SERVICE}", story.namespace);
         let created = |run: &Run| run.out.lines().any(|line| line.contains("CREATE"));
         let table = shows(story, &["audit", "--service", &key], |run| Ok(created(run))).await?;
-        println!("{}", table.out);
         let mut lines = table.out.lines();
         ensure!(lines.next().is_some_and(|line| line.starts_with("TIME ") && line.contains("OUTCOME")));
         let line = lines.find(|line| line.contains("CREATE")).unwrap_or_default();
@@ -144,7 +143,6 @@ async fn followed(story: &Story<'_>) -> anyhow::Result<()> {
     story.lab.apply(&gateway(story, "late")).await?;
     let line = follower.log_line(LONG, |line| line.contains(LATE)).await?;
     ensure!(line.contains("injected") && line.contains(&format!("{}/late", story.namespace)), "{line}");
-    println!("{}", follower.log());
     let headings = follower.log().lines().filter(|line| line.starts_with("TIME ")).count();
     ensure!(headings == 1, "{headings} headings: {}", follower.log());
     follower.terminate().await.map(drop)
@@ -160,7 +158,6 @@ fn a_node_asks_for_us_and_checks_look_through_port_forwards() -> anyhow::Result<
         for machine in story.cluster.machines() {
             let run =
                 plugin(story.lab, &["probe", &vip, "--from", &format!("node/{}", machine.name())]).await?;
-            println!("{}{}", run.out, run.err);
             ensure!(run.code == 0, "{run:#?}");
             if machine.name() == name {
                 ensure!(run.out.contains(&format!("node {name} itself has it")), "{run:#?}");
@@ -171,7 +168,6 @@ fn a_node_asks_for_us_and_checks_look_through_port_forwards() -> anyhow::Result<
         }
         let nobodys = story.cluster.lan().address(250).to_string();
         let run = plugin(story.lab, &["probe", &nobodys, "--from", name]).await?;
-        println!("{}{}", run.out, run.err);
         ensure!(run.code == 2 && run.err.contains("no Service"), "{run:#?}");
         let run = plugin(story.lab, &["probe", &vip, "--from", "node/worker-9"]).await?;
         ensure!(run.code == 2 && run.err.contains("node worker-9"), "{run:#?}");
@@ -185,7 +181,6 @@ fn a_node_asks_for_us_and_checks_look_through_port_forwards() -> anyhow::Result<
 async fn nothing_is_wrong(story: &Story<'_>) -> anyhow::Result<()> {
     let whole = |run: &Run| Ok(run.code == 0 && run.json()?["errors"] == 0);
     let report = shows(story, &["check", "-o", "json"], whole).await?.json()?;
-    println!("{}", plugin(story.lab, &["check"]).await?.out);
     let checks = report["checks"].as_array().context("no checks")?;
     for check in checks {
         ensure!(check["outcome"] != "skipped", "{check:#}");
@@ -208,7 +203,6 @@ async fn wrong_interfaces(story: &Story<'_>) -> anyhow::Result<()> {
     policy(story, &json!({ "interfaces": ["enp1s0"] })).await?;
     let named = |run: &Run| Ok(run.code == 1 && run.out.contains("GH045") && run.out.contains("there is "));
     let run = shows(story, &["flow", "gateway/cd-arp-gw", "-n", &story.namespace], named).await?;
-    println!("{}", run.out);
     ensure!(run.out.contains("ens18") && run.out.contains("spec.interfaces"), "{}", run.out);
     policy(story, &json!({ "interfaces": ["ens18"] })).await?;
     shows(story, &["check", "-o", "short"], |run| Ok(run.code == 0)).await.map(drop)
@@ -246,7 +240,6 @@ async fn another_bundle(story: &Story<'_>) -> anyhow::Result<()> {
     kubectl(&[&["patch"][..], &registration, &["--type=json", "-p", &patch.to_string()]].concat()).await?;
     let failed = |run: &Run| Ok(check(&run.json()?, "GH012")?["outcome"] == "failed");
     let run = shows(story, &["check", "-o", "json"], failed).await?;
-    println!("{}", plugin(story.lab, &["check", "-o", "short"]).await?.out);
     let report = run.json()?;
     let findings = check(&report, "GH012")?["findings"].to_string();
     ensure!(run.code == 1, "{run:#?}");
@@ -315,7 +308,6 @@ fn the_documented_rights_suffice_and_each_that_is_missing_is_named() -> anyhow::
         ensure!(run.code == 0 && report["skipped"].as_u64() == Some(0), "{report:#}");
         let run = plugin_in(netns, &reader, &["check", "-o", "json"]).await?;
         let report = run.json()?;
-        println!("{}", plugin_in(netns, &reader, &["check"]).await?.out);
         let create = format!("create services in namespace {} (dry run)", story.namespace);
         let forward = format!("get and create pods/portforward in namespace {NAMESPACE}");
         for (code, right) in [("GH012", forward.as_str()), ("GH015", &create), ("GH016", "get /metrics")] {
@@ -333,7 +325,6 @@ fn the_documented_rights_suffice_and_each_that_is_missing_is_named() -> anyhow::
                 .await?;
             ensure!(run.code == 0, "{run:#?}");
             let run = plugin_in(netns, &reader, args).await?;
-            println!("{}{}", run.out, run.err);
             ensure!(run.code == 2 && run.out.is_empty() && run.err.matches(right).count() == 1, "{run:#?}");
         }
         let run = plugin_in(netns, &reader, &["flow", &vip]).await?;
@@ -363,7 +354,6 @@ fn cleanup_shows_what_is_left_and_removes_nothing_else() -> anyhow::Result<()> {
             "spec": { "ports": [{ "port": 80 }] } });
         story.lab.apply(&own.to_string()).await?;
         let run = plugin(story.lab, &["cleanup", "--yes"]).await?;
-        println!("{}{}", run.out, run.err);
         ensure!(run.code == 2 && run.err.contains("the webhook is registered"), "{run:#?}");
         let run = plugin(story.lab, &["cleanup", "--dry-run"]).await?;
         ensure!(run.code == 0 && !run.out.contains("Lease "), "Leases are in use: {run:#?}");
@@ -412,7 +402,6 @@ async fn cleaned(story: &Story<'_>) -> anyhow::Result<()> {
     };
     let before = state().await?;
     let run = plugin(story.lab, &["cleanup", "--dry-run"]).await?;
-    println!("{}{}", run.out, run.err);
     let memory = "annotation gateherald.io/injected-labels";
     for line in [
         format!("Service {namespace}/{SERVICE}: {memory}, label {}={}", LABEL.0, LABEL.1),
@@ -426,7 +415,6 @@ async fn cleaned(story: &Story<'_>) -> anyhow::Result<()> {
     ensure!(unasked.code == 2 && unasked.err.contains("--yes"), "{unasked:#?}");
     ensure!(state().await? == before, "nobody said yes");
     let run = plugin(story.lab, &["cleanup", "--yes"]).await?;
-    println!("{}{}", run.out, run.err);
     ensure!(run.code == 0 && run.out.contains("cleaned 2 Services, deleted "), "{run:#?}");
     let labels = async |name: &str| {
         let service = story.get(&["service", "-n", namespace, name]).await?;
@@ -485,7 +473,6 @@ fn watches_show_a_move() -> anyhow::Result<()> {
             })
             .await?;
         }
-        println!("{}\n{}", vips.log(), flow.log());
         // The Service goes, and its address with it.
         story.lab.kubectl(&["delete", "gateway", "-n", &story.namespace, "cd-arp-gw"]).await?;
         let gone = ["delete", "service", "-n", &story.namespace, SERVICE, "--ignore-not-found"];

@@ -99,7 +99,9 @@ async fn read(cluster: &Cluster, pods: &[Pod], args: &AuditArgs) -> anyhow::Resu
     if unread.len() == pods.len() {
         bail!("{}", unread.swap_remove(0));
     }
-    unread.iter().for_each(|why| tell(why));
+    for why in &unread {
+        tell(why);
+    }
     Ok(records)
 }
 
