@@ -2,19 +2,18 @@
 //! `kubectl gateherald` against a real API server, real announcers and the real webhook.
 
 use std::net::Ipv4Addr;
-use std::process::{Command, Output};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use futures::{StreamExt, TryStreamExt};
 use gateherald_lab::lan::LAN_LABEL;
 use gateherald_lab::patience::{LONG, Look, until};
-use gateherald_lab::process::{Process, Spec};
-use gateherald_lab::programs::program;
 use gateherald_lab::standin::address_allocator::{self, Pool};
 use gateherald_lab::standin::gateway_controller::{GatewayController, UpdateStyle};
-use gateherald_lab::{Announcer, Lab, Lan, Netns, Node, Options};
+use gateherald_lab::{Announcer, Lab, Lan, Node, Options};
 use gateherald_tests::browser::Browser;
+use gateherald_tests::plugin::{going_on, plugin, plugin_in};
+use gateherald_tests::vips::{SERVICE_LABEL, Site};
 use k8s_openapi::api::core::v1::Service;
 use kube::Api;
 use kube::api::PostParams;
@@ -27,35 +26,6 @@ const GATEWAY: &str = "cd-arp-gw";
 const SERVICE: &str = "cilium-gateway-cd-arp-gw";
 const POLICY: &str = "mdhlabs-layer2-policy";
 const POOL_KIND: &str = include_str!("api_cli/ciliumloadbalancerippools.yaml");
-
-/// What a run of the plugin came to.
-struct Run {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Run {
-    fn json(&self) -> anyhow::Result<Value> {
-        serde_json::from_str(&self.out).with_context(|| format!("no JSON: {}{}", self.out, self.err))
-    }
-}
-
-/// Runs the plugin as an administrator, or with `kubeconfig`, in a network namespace.
-async fn plugin_in(netns: &Netns, kubeconfig: &std::path::Path, args: &[&str]) -> anyhow::Result<Run> {
-    let mut command = Command::new(program("kubectl-gateherald")?);
-    command.args(args).env("KUBECONFIG", kubeconfig).env_remove("NO_COLOR");
-    let netns = netns.clone();
-    let Output { status, stdout, stderr } =
-        tokio::task::spawn_blocking(move || netns.output(command)).await??;
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Ok(Run { code: status.code().context("killed")?, out: text(stdout), err: text(stderr) })
-}
-
-async fn plugin(lab: &Lab, args: &[&str]) -> anyhow::Result<Run> {
-    let plane = lab.control_plane();
-    plugin_in(plane.netns(), plane.kubeconfig(), args).await
-}
 
 /// The objects of the story, two nodes, and everything that acts on them.
 struct Story<'a> {
@@ -328,16 +298,7 @@ async fn probed(story: &Story<'_>, vip: Ipv4Addr) -> anyhow::Result<()> {
 /// A page on the loopback shows a move as it happens.
 async fn served_live(story: &Story<'_>, vip: Ipv4Addr) -> anyhow::Result<()> {
     let plane = story.lab.control_plane();
-    let directory = tempfile::tempdir()?;
-    let web = Process::start(Spec {
-        name: "flow --web".to_owned(),
-        program: program("kubectl-gateherald")?,
-        args: vec!["flow".to_owned(), "--web".to_owned()],
-        env: vec![("KUBECONFIG".to_owned(), plane.kubeconfig().display().to_string())],
-        netns: plane.netns().clone(),
-        log: directory.path().join("web"),
-        polite: true,
-    })?;
+    let web = going_on(story.lab, &["flow", "--web"])?;
     let line = web.log_line(LONG, |line| line.starts_with("http://")).await?;
     let address = line.trim().trim_start_matches("http://").trim_end_matches('/').to_owned();
     let page = http(&address, &address, "/").await?;
@@ -502,4 +463,85 @@ fn a_thousand_services_are_answered_in_few_requests() -> anyhow::Result<()> {
         }
         Ok(())
     })
+}
+
+/// So many addresses, the last few of Services that no policy selects.
+const MANY: u16 = 1_000;
+const UNSELECTED: u16 = 7;
+/// What a busy machine needs to claim a thousand addresses.
+const MINUTES: Duration = Duration::from_mins(5);
+
+#[test]
+fn a_page_with_a_thousand_addresses_is_searched_and_drawn() -> anyhow::Result<()> {
+    gateherald_lab::run_alone(&Options::default(), async |lab| {
+        let site = Site::new(lab, "many", 2).await?;
+        let made = futures::stream::iter(0..MANY).map(|number| {
+            let [high, low] = number.to_be_bytes();
+            let address = Ipv4Addr::new(192, 168, 100 + high, low);
+            let site = &site;
+            async move { site.service(&format!("web-{number}"), &[address]).await }
+        });
+        made.buffer_unordered(16).try_for_each(|_| async { Ok(()) }).await?;
+        let selector = format!("{SERVICE_LABEL}-");
+        for number in MANY - UNSELECTED..MANY {
+            let name = format!("web-{number}");
+            lab.kubectl(&["label", "service", "-n", &site.namespace, &name, &selector]).await?;
+        }
+        until("the announcers have their addresses", MINUTES, async || {
+            let rows = plugin(lab, &["vips", "-o", "json"]).await?.json()?;
+            let rows = rows.as_array().cloned().unwrap_or_default();
+            let count = |state: &str| rows.iter().filter(|row| row["state"] == state).count();
+            let (good, bad) = (count("announced"), count("silent"));
+            Ok(if good == usize::from(MANY - UNSELECTED) && bad == usize::from(UNSELECTED) {
+                Look::Found(())
+            } else {
+                Look::NotYet(format!("{good} announced, {bad} silent, {:?}", rows.first()))
+            })
+        })
+        .await?;
+        let web = going_on(lab, &["flow", "--web"])?;
+        let url = web.log_line(LONG, |line| line.starts_with("http://")).await?;
+        let mut browser = Browser::open(lab.control_plane().netns(), url.trim()).await?;
+        used(&mut browser).await
+    })
+}
+
+/// Lets a person search, choose, and look at what is broken, in a page of a thousand addresses.
+async fn used(browser: &mut Browser) -> anyhow::Result<()> {
+    let listed = |number: u16| format!("document.querySelectorAll('nav button').length === {number}");
+    let drawn = "document.querySelectorAll('.box').length";
+    browser.until(&listed(MANY)).await?;
+    browser.until(&format!("{drawn} > 40 && {drawn} <= 400")).await?;
+    browser.until("document.querySelector('main p').textContent.startsWith('The first 40 of 1000')").await?;
+    browser.screenshot(&screenshots().join("flow-thousand.png")).await?;
+    browser.press("/", "/").await?;
+    for key in "web-777".chars().map(String::from) {
+        browser.press(&key, &key).await?;
+    }
+    browser.until(&listed(1)).await?;
+    // Service, labels, policy, address, claim, session, node, interface: nothing of the others that the policy selects.
+    browser.until(&format!("{drawn} === 8")).await?;
+    browser
+        .until("document.querySelector('main svg').clientWidth <= document.querySelector('main').clientWidth")
+        .await?;
+    browser.screenshot(&screenshots().join("flow-found.png")).await?;
+    let search = "document.getElementById('search')";
+    browser.evaluate(&format!("{search}.value = ''; {search}.oninput()")).await?;
+    browser.until(&listed(MANY)).await?;
+    browser.evaluate("document.getElementById('broken').click()").await?;
+    browser.until(&listed(UNSELECTED)).await?;
+    browser.until("document.querySelectorAll('.box:is(.broken, .warning)').length >= 7").await?;
+    browser.scheme("dark").await?;
+    browser.evaluate("document.querySelector('nav button').click()").await?;
+    browser.evaluate("document.querySelector('.box:is(.broken, .warning)').onclick()").await?;
+    browser.until("document.querySelector('aside .finding')?.textContent.includes('GH031')").await?;
+    browser.screenshot(&screenshots().join("flow-broken.png")).await?;
+    browser.evaluate("document.getElementById('broken').click()").await?;
+    browser.press("Escape", "").await?;
+    browser.until(&listed(MANY)).await?;
+    // A person does not notice half a second; a busy machine is given more.
+    let redraw = "(() => { const start = performance.now(); show(); return performance.now() - start; })()";
+    let took = browser.evaluate(redraw).await?.as_f64().context("no time")?;
+    ensure!(took < 5_000.0, "a redraw takes {took:.0} ms");
+    Ok(())
 }

@@ -4,4 +4,5 @@
 mod cluster_changes;
 mod cluster_images;
 mod cluster_installation;
+mod cluster_plugin;
 mod cluster_rights;

@@ -6,6 +6,7 @@ use gateherald_model::{
     metadata::{LabelMap, Metadata},
     service::ServiceKey,
 };
+use k8s_openapi::api::coordination::v1::Lease;
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -17,6 +18,8 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Leftover {
     pub(crate) service: ServiceKey,
+    /// Of the Service as it was seen: one that was changed since is not cleaned unseen.
+    pub(crate) version: Option<String>,
     /// Labels that still have the value that was injected; others are the user's by now.
     pub(crate) labels: LabelMap,
     /// Annotations likewise.
@@ -33,10 +36,14 @@ pub(crate) fn is_registered(snapshot: &Snapshot) -> bool {
 
 /// All Services with something on them.
 pub(crate) fn leftovers(picture: &Picture<'_>) -> Vec<Leftover> {
-    picture.services.values().filter_map(|facts| leftover(&facts.view.key, &facts.metadata)).collect()
+    let version = |key: &ServiceKey| {
+        picture.snapshot.services.get(&key.namespace, &key.name)?.metadata.resource_version.clone()
+    };
+    let all = picture.services.values().map(|facts| (&facts.view.key, &facts.metadata));
+    all.filter_map(|(key, metadata)| leftover(key, version(key), metadata)).collect()
 }
 
-fn leftover(key: &ServiceKey, metadata: &Metadata) -> Option<Leftover> {
+fn leftover(key: &ServiceKey, version: Option<String>, metadata: &Metadata) -> Option<Leftover> {
     if !memory::is_remembered(metadata) {
         return None;
     }
@@ -47,6 +54,7 @@ fn leftover(key: &ServiceKey, metadata: &Metadata) -> Option<Leftover> {
     let memories = [INJECTED_LABELS, INJECTED_ANNOTATIONS];
     Some(Leftover {
         service: key.clone(),
+        version,
         labels: still(INJECTED_LABELS, &metadata.labels),
         annotations: still(INJECTED_ANNOTATIONS, &metadata.annotations),
         memories: memories.into_iter().filter(|key| metadata.annotations.contains_key(*key)).collect(),
@@ -65,7 +73,11 @@ impl Leftover {
             labels.extend(self.labels.keys().map(String::as_str));
             annotations.extend(self.annotations.keys().map(String::as_str));
         }
-        json!({ "metadata": { "labels": none(labels), "annotations": none(annotations) } })
+        let mut metadata = json!({ "labels": none(labels), "annotations": none(annotations) });
+        if let Some(version) = &self.version {
+            metadata["resourceVersion"] = json!(version);
+        }
+        json!({ "metadata": metadata })
     }
 
     /// In words.
@@ -79,13 +91,13 @@ impl Leftover {
     }
 }
 
-/// Leases of announcers that are gone: namespace and name. With an announcer about, they are in use.
-pub(crate) fn leases(picture: &Picture<'_>) -> Vec<(String, String)> {
+/// Leases of announcers that are gone, of one namespace or of all. With an announcer about, they are in use.
+pub(crate) fn leases<'a>(picture: &Picture<'a>, scope: Option<&str>) -> Vec<&'a Lease> {
     if picture.settings.announcer.is_some() {
         return Vec::new();
     }
-    let leases = picture.snapshot.leases.items.iter().map(Named::key);
-    leases.map(|(namespace, name)| (namespace.to_owned(), name.to_owned())).collect()
+    let here = |lease: &&Lease| scope.is_none_or(|namespace| lease.key().0 == namespace);
+    picture.snapshot.leases.items.iter().filter(here).collect()
 }
 
 #[cfg(test)]

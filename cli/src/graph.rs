@@ -94,7 +94,7 @@ impl PartKind {
 
 /// The graph of these chains.
 pub(crate) fn of(picture: &Picture<'_>, traces: &[&Trace]) -> Graph {
-    let mut drawing = Drawing { picture, boxes: BTreeMap::new(), edges: Vec::new() };
+    let mut drawing = Drawing { picture, boxes: BTreeMap::new(), kinds: BTreeMap::new(), edges: Vec::new() };
     for trace in traces {
         drawing.trace(trace);
     }
@@ -108,6 +108,8 @@ struct Drawing<'a> {
     picture: &'a Picture<'a>,
     /// Sorted by kind, then by id.
     boxes: BTreeMap<(PartKind, String), Part>,
+    /// By id.
+    kinds: BTreeMap<String, PartKind>,
     edges: Vec<Edge>,
 }
 
@@ -115,6 +117,7 @@ impl Drawing<'_> {
     fn part(&mut self, kind: PartKind, name: &str) -> String {
         let id = format!("{}:{name}", kind.title().to_lowercase());
         let yaml = || parts::yaml(self.picture, kind, name);
+        self.kinds.entry(id.clone()).or_insert(kind);
         self.boxes.entry((kind, id.clone())).or_insert_with(|| Part {
             id: id.clone(),
             kind,
@@ -144,7 +147,8 @@ impl Drawing<'_> {
             state: link.state,
             says: link.says.clone(),
         });
-        let Some(part) = self.boxes.values_mut().find(|part| part.id == to) else { return };
+        let Some(kind) = self.kinds.get(to) else { return };
+        let Some(part) = self.boxes.get_mut(&(*kind, to.to_owned())) else { return };
         part.state = part.state.max(link.state);
         for finding in &link.findings {
             if !part.findings.contains(finding) {

@@ -37,6 +37,7 @@ pub(crate) enum Verdict {
 /// The question of the host `mac`, which has `own`. Without an address of its own it asks as one that looks for a free
 /// address does; that silences an announcer that holds on to its addresses while the API server is away, so it is the
 /// second choice.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux asks on the wire"))]
 pub(crate) fn question(mac: MacAddr, own: Option<IpAddr>, vip: IpAddr) -> NeighborFrame {
     match (own, vip) {
         (Some(IpAddr::V4(own)), IpAddr::V4(vip)) => ArpFrame::request(mac, own, vip).into(),
@@ -46,6 +47,7 @@ pub(crate) fn question(mac: MacAddr, own: Option<IpAddr>, vip: IpAddr) -> Neighb
 }
 
 /// Who speaks for the address in this frame.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux asks on the wire"))]
 pub(crate) fn answerer(bytes: &[u8], vip: IpAddr) -> Result<Option<MacAddr>, FrameError> {
     match vip {
         IpAddr::V4(vip) => {
@@ -128,12 +130,18 @@ struct NodeAnswer {
 }
 
 impl NodePage {
-    /// What a person is told, and whether exactly one host has the address.
-    pub(crate) fn told(&self, vip: IpAddr) -> (String, bool) {
+    /// Whether somebody answered whom the announcer does not know: it looks at the sessions of nodes that announce what it does.
+    pub(crate) fn leaves_open(&self) -> bool {
+        self.interfaces.iter().flat_map(|interface| &interface.answers).any(|answer| answer.node.is_none())
+    }
+
+    /// What a person is told, and whether exactly one host has the address. `known` says whose MACs are nodes'.
+    pub(crate) fn told(&self, vip: IpAddr, known: &BTreeMap<String, String>) -> (String, bool) {
         let mut text = String::new();
         for interface in &self.interfaces {
             for answer in &interface.answers {
-                let node = answer.node.as_ref().map_or_else(String::new, |node| format!(" (node {node})"));
+                let node = answer.node.as_ref().or_else(|| known.get(&answer.mac));
+                let node = node.map_or_else(String::new, |node| format!(" (node {node})"));
                 let (mac, micros) = (&answer.mac, answer.fastest_microseconds);
                 let _ = writeln!(text, "{vip} is at {mac}{node} on {}, {micros} µs", interface.name);
             }

@@ -9,5 +9,6 @@ pub mod clusters;
 pub mod failover;
 pub mod gateways;
 pub mod metrics;
+pub mod plugin;
 pub mod reconciling;
 pub mod vips;

@@ -81,6 +81,8 @@ struct Interface {
     index: u32,
     name: String,
     mac: Option<String>,
+    /// The link's own addresses with the lengths of their prefixes.
+    networks: Vec<String>,
     up: bool,
     /// Whether a request there is answered.
     answers: bool,
@@ -214,6 +216,7 @@ fn interface_of(index: u32, name: &str, link: Option<&Link>, refusal: Option<Ref
         index,
         name: name.to_owned(),
         mac: link.and_then(|link| link.mac).map(|mac| MacAddr(mac).to_string()),
+        networks: link.into_iter().flat_map(|link| link.addresses.iter().map(ToString::to_string)).collect(),
         up,
         answers: refusal.is_none(),
         reason: refusal.map(Refusal::name),

@@ -187,7 +187,7 @@ pub(super) fn fail_open(picture: &Picture<'_>) -> Verdict {
         Ok(0) => Verdict::Found(Vec::new()),
         Ok(count) => Verdict::Found(vec![
             Finding::warning(16, "API server", "apiserver_admission_webhook_fail_open_count")
-                .says(format!("since its start it let {count} requests pass without the webhook's answer"))
+                .says(format!("since its start it let {count} request{} pass without the webhook's answer", if *count == 1 { "" } else { "s" }))
                 .mend(
                     "Nothing for the past: the webhook's leader labels such Services later. When the number grows, see GH011 \
                      and GH012.",

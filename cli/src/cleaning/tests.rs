@@ -28,11 +28,13 @@ fn what_a_user_changed_since_is_the_users() {
 #[test]
 fn leases_are_left_over_only_without_an_announcer() {
     let with = story(|_| {});
-    assert!(leases(&Picture::new(&with, None)).is_empty() && is_registered(&with));
+    assert!(leases(&Picture::new(&with, None), None).is_empty() && is_registered(&with));
     let without = story(|o| {
         remove(o, "DaemonSet", "gateherald-announcer");
         remove(o, "MutatingWebhookConfiguration", "gateherald-webhook");
     });
-    assert_eq!(leases(&Picture::new(&without, None)).len(), 2);
+    let picture = Picture::new(&without, None);
+    assert_eq!(leases(&picture, None).len(), 2);
+    assert!(leases(&picture, Some("prod")).is_empty(), "another namespace than the one that was named");
     assert!(!is_registered(&without));
 }

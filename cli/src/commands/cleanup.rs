@@ -7,7 +7,7 @@ use anyhow::bail;
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::Service};
 use kube::{
     Api,
-    api::{DeleteParams, Patch, PatchParams},
+    api::{DeleteParams, Patch, PatchParams, Preconditions},
 };
 
 use crate::{
@@ -20,13 +20,21 @@ use crate::{
     },
     picture::Picture,
     run::Ending,
+    snapshot::Named,
 };
 
 /// Takes away what Gateherald wrote on Services, and Leases that nobody uses.
 pub(crate) async fn run(global: &Global, args: &CleanupArgs, terminal: Terminal) -> anyhow::Result<Ending> {
     let cluster = cluster::connect(global).await?;
     let snapshot = lists::snapshot(&cluster, Depth::Everything).await?;
-    if let Some(gap) = snapshot.services.unreadable().or(snapshot.registrations.unreadable()) {
+    // Without the DaemonSets, Leases that announcers need would seem to be left over.
+    let gaps = [
+        snapshot.services.unreadable(),
+        snapshot.registrations.unreadable(),
+        snapshot.daemon_sets.unreadable(),
+        snapshot.leases.unreadable(),
+    ];
+    if let Some(gap) = gaps.into_iter().flatten().next() {
         bail!("cannot tell what is left: {gap}");
     }
     if cleaning::is_registered(&snapshot) && !args.force && !args.dry_run {
@@ -37,7 +45,7 @@ pub(crate) async fn run(global: &Global, args: &CleanupArgs, terminal: Terminal)
     }
     let picture = Picture::new(&snapshot, None);
     let left = cleaning::leftovers(&picture);
-    let leases = cleaning::leases(&picture);
+    let leases = cleaning::leases(&picture, cluster.scope.as_deref());
     if left.is_empty() && leases.is_empty() {
         terminal.write("Nothing is left.\n")?;
         return Ok(Ending::Fine);
@@ -49,25 +57,47 @@ pub(crate) async fn run(global: &Global, args: &CleanupArgs, terminal: Terminal)
     for leftover in &left {
         clean(&cluster, leftover, args.keep).await?;
     }
-    for (namespace, name) in &leases {
-        let api: Api<Lease> = Api::namespaced(cluster.client.clone(), namespace);
-        let deleted = api.delete(name, &DeleteParams::default()).await;
-        deleted
-            .map_err(|error| anyhow::anyhow!("cannot delete Lease {namespace}/{name}: {}", said(&error)))?;
+    for lease in &leases {
+        delete(&cluster, lease).await?;
     }
-    terminal.write(&format!("cleaned {} Services, deleted {} Leases\n", left.len(), leases.len()))?;
+    terminal.write(&format!(
+        "cleaned {}, deleted {}\n",
+        counted(left.len(), "Service"),
+        counted(leases.len(), "Lease")
+    ))?;
     Ok(Ending::Fine)
 }
 
-fn told(left: &[Leftover], leases: &[(String, String)], args: &CleanupArgs) -> String {
+fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+fn told(left: &[Leftover], leases: &[&Lease], args: &CleanupArgs) -> String {
     let mut text = String::new();
     for leftover in left {
         let _ = writeln!(text, "{}", leftover.says(args.keep));
     }
-    for (namespace, name) in leases {
-        let _ = writeln!(text, "Lease {namespace}/{name}");
+    for lease in leases {
+        let _ = writeln!(text, "Lease {}", lease.full_name());
     }
     text
+}
+
+/// Unless somebody has written it since: then it is in use.
+async fn delete(cluster: &Cluster, lease: &Lease) -> anyhow::Result<()> {
+    let (namespace, name) = lease.key();
+    let api: Api<Lease> = Api::namespaced(cluster.client.clone(), namespace);
+    let version = lease.metadata.resource_version.clone();
+    let params = DeleteParams {
+        preconditions: Some(Preconditions { resource_version: version, uid: lease.metadata.uid.clone() }),
+        ..DeleteParams::default()
+    };
+    match api.delete(name, &params).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        deleted => deleted
+            .map(drop)
+            .map_err(|error| anyhow::anyhow!("cannot delete Lease {namespace}/{name}: {}", said(&error))),
+    }
 }
 
 async fn clean(cluster: &Cluster, leftover: &Leftover, keep: bool) -> anyhow::Result<()> {

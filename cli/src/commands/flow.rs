@@ -7,7 +7,11 @@ use super::reading::{Source, tell_gaps};
 use crate::{
     args::{FlowArgs, FlowOutput, Global},
     graph,
-    io::{lists::Depth, terminal::Terminal, watching},
+    io::{
+        lists::Depth,
+        terminal::{Terminal, tell},
+        watching::Changes,
+    },
     picture::Picture,
     render::{self, Style},
     run::Ending,
@@ -25,39 +29,53 @@ pub(crate) async fn run(global: &Global, args: &FlowArgs, terminal: Terminal) ->
         return super::web::run(&source, cluster, &subject, args.listen, terminal).await;
     }
     let mut changes = match (&source, args.watch) {
-        (Source::Cluster(cluster), true) => Some(watching::watch(cluster)),
+        (Source::Cluster(cluster), true) => Some(Changes::of(cluster)),
         _ => None,
     };
-    let mut shown = String::new();
+    let mut shown: Option<String> = None;
+    let mut scope = None;
     loop {
-        let (snapshot, rules) = source.snapshot(Depth::Chains).await?;
-        if shown.is_empty() {
-            tell_gaps(&snapshot);
-        }
-        let picture = Picture::new(&snapshot, rules.as_ref());
-        let (text, ending) = show(&picture, &subject, args, terminal.style)?;
-        match &mut changes {
-            None => {
+        let looked = source.snapshot(Depth::Chains).await.and_then(|(snapshot, rules)| {
+            let picture = Picture::new(&snapshot, rules.as_ref());
+            Ok((show(&picture, &subject, args, terminal.style)?, snapshot))
+        });
+        match (looked, &mut changes) {
+            (Ok((Shown { text, ending, .. }, snapshot)), None) => {
+                tell_gaps(&snapshot);
                 terminal.write(&text)?;
                 return Ok(ending);
             }
-            Some(changes) => {
-                if text != shown {
-                    terminal.replace(&text)?;
-                    shown = text;
+            (Ok((Shown { text, ageless, .. }, snapshot)), Some(_)) => {
+                if shown.is_none() {
+                    tell_gaps(&snapshot);
                 }
-                changes.next().await;
+                if shown.as_ref() != Some(&ageless) {
+                    terminal.replace(&text)?;
+                }
+                (shown, scope) = (Some(ageless), snapshot.scope);
             }
+            // What was there may come again.
+            (Err(error), Some(_)) if shown.is_some() => {
+                tell(&format!("{error:#}"));
+                shown = Some(String::new());
+            }
+            (Err(error), _) => return Err(error),
+        }
+        if let Some(changes) = &mut changes {
+            changes.next(scope.as_deref()).await?;
         }
     }
 }
 
-fn show(
-    picture: &Picture<'_>,
-    subject: &Subject,
-    args: &FlowArgs,
-    style: Style,
-) -> anyhow::Result<(String, Ending)> {
+/// What there is to see.
+struct Shown {
+    text: String,
+    /// The same but for how long something has been so: what counts as a change.
+    ageless: String,
+    ending: Ending,
+}
+
+fn show(picture: &Picture<'_>, subject: &Subject, args: &FlowArgs, style: Style) -> anyhow::Result<Shown> {
     let traces = trace::all(picture);
     let mut chosen = subject.choose(&traces)?;
     if args.broken {
@@ -65,7 +83,12 @@ fn show(
     }
     let broken = chosen.iter().any(|trace| trace.state() == State::Broken);
     let ending = if broken { Ending::SomethingIsWrong } else { Ending::Fine };
-    Ok((written(picture, &chosen, args.output, style)?, ending))
+    let text = written(picture, &chosen, args.output, style)?;
+    let ageless = match args.output {
+        FlowOutput::Tree => tree(&chosen, Timestamp::MIN, style),
+        _ => text.clone(),
+    };
+    Ok(Shown { text, ageless, ending })
 }
 
 fn written(

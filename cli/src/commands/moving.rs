@@ -167,7 +167,7 @@ async fn watch(
     done: impl Fn(&Log) -> bool,
 ) -> anyhow::Result<bool> {
     let start = Instant::now();
-    let claims: Api<Lease> = Api::all(cluster.client.clone());
+    let claims: Api<Lease> = Api::all(cluster.for_watches()?);
     let events = watcher::watcher(claims, watcher::Config::default().labels(CLAIMS)).default_backoff();
     let mut events = std::pin::pin!(events);
     let look = async {

@@ -11,7 +11,7 @@ use crate::{
     args::{Global, ProbeArgs},
     io::{
         cluster, forward,
-        lists::{self, Depth},
+        lists::{self, Depth, said},
         probing::{self, Asking},
         terminal::Terminal,
     },
@@ -57,10 +57,9 @@ async fn from_node(
 ) -> anyhow::Result<Ending> {
     let cluster = cluster::connect(global).await?;
     let pods: Api<Pod> = Api::all(cluster.client.clone());
-    let listed = pods
-        .list(&ListParams::default().labels(ANNOUNCER_PODS))
-        .await
-        .context("cannot list the announcer's pods")?;
+    let listed = pods.list(&ListParams::default().labels(ANNOUNCER_PODS)).await.map_err(|error| {
+        anyhow::anyhow!("cannot list the announcers' pods in all namespaces: {}", said(&error))
+    })?;
     let on_node = |pod: &&Pod| {
         let on = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
         on == Some(node) && component(pod).is_some()
@@ -72,7 +71,8 @@ async fn from_node(
     let page = forward::get(&cluster.client, namespace, name, DEBUG_PORT, &path).await;
     let page = page.with_context(|| format!("cannot ask the announcer in Pod {namespace}/{name}"))?;
     let page: NodePage = serde_json::from_str(&page).context("the announcer's page is of another version")?;
-    let (text, one) = page.told(args.vip);
+    let known = if page.leaves_open() { nodes(global).await } else { BTreeMap::new() };
+    let (text, one) = page.told(args.vip, &known);
     terminal.write(&text)?;
     Ok(if one { Ending::Fine } else { Ending::SomethingIsWrong })
 }

@@ -73,12 +73,12 @@ impl Source {
     }
 }
 
-/// The nodes with a session, if an address is silent for a reason that only an announcer knows: its links.
+/// The nodes with a session, if an address is silent or doubtful for a reason that only an announcer knows: its links.
 fn unexplained(snapshot: &Snapshot) -> BTreeSet<String> {
     let picture = Picture::new(snapshot, None);
     let traces = trace::all(&picture);
     let silent =
-        traces.iter().flat_map(trace::Trace::findings).any(|finding| matches!(finding.code.0, 41 | 45));
+        traces.iter().flat_map(trace::Trace::findings).any(|finding| matches!(finding.code.0, 41 | 45 | 46));
     let alive = picture.sessions.iter().filter(|(_, facts)| facts.session.id.is_some());
     if silent { alive.map(|(node, _)| node.clone()).collect() } else { BTreeSet::new() }
 }

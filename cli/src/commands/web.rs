@@ -20,7 +20,12 @@ use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
     graph,
-    io::{cluster::Cluster, lists::Depth, terminal::Terminal, watching},
+    io::{
+        cluster::Cluster,
+        lists::Depth,
+        terminal::{Terminal, tell},
+        watching::Changes,
+    },
     picture::Picture,
     render::html,
     run::Ending,
@@ -73,20 +78,34 @@ async fn follow(
     subject: &Subject,
     out: watch::Sender<Arc<String>>,
 ) -> anyhow::Result<()> {
-    let mut changes = watching::watch(cluster);
+    let mut changes = Changes::of(cluster);
     let mut timeline = Timeline::default();
+    let (mut scope, mut again) = (None, false);
     loop {
-        let (snapshot, _) = source.snapshot(Depth::Chains).await?;
+        let (snapshot, _) = match source.snapshot(Depth::Chains).await {
+            Ok(snapshot) => snapshot,
+            Err(error) if again => {
+                // The page shows what was read last.
+                tell(&format!("{error:#}"));
+                changes.next(scope.as_deref()).await?;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         let picture = Picture::new(&snapshot, None);
         let traces = trace::all(&picture);
-        let chosen = subject.choose(&traces)?;
+        let chosen = match subject.choose(&traces) {
+            Err(error) if !again => return Err(error),
+            chosen => chosen.unwrap_or_default(),
+        };
         let rows = vips::rows(&chosen);
         timeline.see(&rows, snapshot.now);
         let graph = graph::of(&picture, &chosen);
         let state =
             html::State { now: snapshot.now, graph: &graph, vips: &rows, timeline: Some(timeline.changes()) };
         out.send_replace(Arc::new(serde_json::to_string(&state)?));
-        changes.next().await;
+        (scope, again) = (snapshot.scope, true);
+        changes.next(scope.as_deref()).await?;
     }
 }
 

@@ -109,22 +109,26 @@ async fn served(client: &Client, snapshot: &Snapshot) -> Result<Vec<Served>, Gap
     let bundle = entry.client_config.ca_bundle.as_ref().map(|bundle| bundle.0.clone()).unwrap_or_default();
     let service = entry.client_config.service.as_ref().ok_or_else(|| missing("it is registered by URL"))?;
     let name = format!("{}.{}.svc", service.name, service.namespace);
-    let pods: Vec<&Pod> = of_component(snapshot, "webhook").collect();
+    // The others get no calls.
+    let replicas =
+        snapshot.pods.items.iter().filter(|pod| component(pod) == Some("webhook") && is_ready(pod));
+    let pods: Vec<&Pod> = replicas.collect();
     if pods.is_empty() {
-        return Err(snapshot.pods.gap.clone().unwrap_or_else(|| missing("there is no webhook pod")));
+        return Err(snapshot.pods.gap.clone().unwrap_or_else(|| missing("no webhook pod is ready")));
     }
     let answers =
         join_all(pods.into_iter().map(async |pod| handshake(client, pod, &bundle, &name).await)).await;
     answers.into_iter().collect()
 }
 
-fn of_component<'a>(snapshot: &'a Snapshot, wanted: &'a str) -> impl Iterator<Item = &'a Pod> {
-    snapshot.pods.items.iter().filter(move |pod| component(pod) == Some(wanted))
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 async fn handshake(client: &Client, pod: &Pod, bundle: &[u8], name: &str) -> Result<Served, Gap> {
     let (namespace, pod_name) = pod.key();
-    let right = format!("create pods/portforward in namespace {namespace}");
+    let right = format!("{} in namespace {namespace}", forward::RIGHT);
     let stream = forward::connect(client, namespace, pod_name, ADMISSION_PORT);
     let stream = stream.await.map_err(|error| gap(&right, "forward a port of the webhook", &error))?;
     let leaf = tokio::time::timeout(HANDSHAKE, shake(stream, bundle, name)).await;

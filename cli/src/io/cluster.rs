@@ -14,6 +14,8 @@ use crate::args::Global;
 
 /// A person waits for it.
 const CONNECT: Duration = Duration::from_secs(10);
+/// The API server ends a watch after 290 s, as it is asked to: a silence that is longer is a broken connection.
+const WATCH_SILENCE: Duration = Duration::from_secs(295);
 
 /// A cluster, and where names without a namespace are looked up.
 #[derive(Clone)]
@@ -25,6 +27,25 @@ pub(crate) struct Cluster {
     pub(crate) namespace: String,
     /// Of `-n` alone.
     pub(crate) scope: Option<String>,
+    config: Config,
+}
+
+impl Cluster {
+    /// A client for watches, on which nothing may come for longer than a request may take.
+    pub(crate) fn for_watches(&self) -> Result<Client, ClusterError> {
+        self.silent_for(Some(WATCH_SILENCE))
+    }
+
+    /// A client for logs that are followed: a program may have nothing to say for as long as it likes.
+    pub(crate) fn for_logs(&self) -> Result<Client, ClusterError> {
+        self.silent_for(None)
+    }
+
+    fn silent_for(&self, silence: Option<Duration>) -> Result<Client, ClusterError> {
+        let mut config = self.config.clone();
+        config.read_timeout = silence;
+        client(config)
+    }
 }
 
 /// Why there is no way.
@@ -70,7 +91,11 @@ pub(crate) async fn connect(global: &Global) -> Result<Cluster, ClusterError> {
     let server = config.cluster_url.to_string();
     let namespace = global.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
     let scope = global.namespace.clone();
-    let client =
-        Client::try_from(config).map_err(|source| ClusterError::Setup { server: server.clone(), source })?;
-    Ok(Cluster { client, server, namespace, scope })
+    let client = client(config.clone())?;
+    Ok(Cluster { client, server, namespace, scope, config })
+}
+
+fn client(config: Config) -> Result<Client, ClusterError> {
+    let server = config.cluster_url.to_string();
+    Client::try_from(config).map_err(|source| ClusterError::Setup { server, source })
 }

@@ -14,6 +14,7 @@ mod socket;
 
 /// What is asked.
 #[derive(Clone, Debug)]
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux asks on the wire"))]
 pub(crate) struct Asking {
     pub(crate) vip: IpAddr,
     /// Names of interfaces; none: all that could carry an answer.

@@ -15,41 +15,63 @@ use kube::{
     runtime::watcher,
 };
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, ClusterError};
 
 /// Changes come in flocks.
 const SETTLE: Duration = Duration::from_millis(200);
 
-/// A stream of changes.
-pub(crate) struct Changes(Pin<Box<dyn Stream<Item = ()> + Send>>);
+/// Changes of a cluster.
+pub(crate) struct Changes<'a> {
+    cluster: &'a Cluster,
+    watched: Option<Changed>,
+}
 
 /// Watches the kinds that chains are made of. Sessions and Nodes change every few seconds without meaning anything: of
 /// Leases only claims are watched, and Nodes by their labels alone.
-pub(crate) fn watch(cluster: &Cluster) -> Changes {
-    let client = || cluster.client.clone();
+fn watch(cluster: &Cluster, scope: Option<&str>) -> Result<Changed, ClusterError> {
+    let client = cluster.for_watches()?;
+    let client = || client.clone();
+    let services: Api<PartialObjectMeta<Service>> = match scope {
+        Some(namespace) => Api::namespaced(client(), namespace),
+        None => Api::all(client()),
+    };
     let resource = |group, version, kind| ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
-    let dynamic = |group, version, kind, plural: &str| {
+    let dynamic = |group, version, kind, plural: &str, namespace: Option<&str>| {
         let mut resource = resource(group, version, kind);
         plural.clone_into(&mut resource.plural);
-        changes(Api::<PartialObjectMeta<DynamicObject>>::all_with(client(), &resource), "")
+        let api: Api<PartialObjectMeta<DynamicObject>> = match namespace {
+            Some(namespace) => Api::namespaced_with(client(), namespace, &resource),
+            None => Api::all_with(client(), &resource),
+        };
+        changes(api, "")
     };
     let streams = vec![
-        changes(Api::<PartialObjectMeta<Service>>::all(client()), ""),
+        changes(services, ""),
         changes(Api::<PartialObjectMeta<Lease>>::all(client()), "gateherald.io/lease=claim"),
         labels_of_nodes(client()),
-        dynamic("gateway.networking.k8s.io", "v1", "Gateway", "gateways"),
-        dynamic("gateherald.io", "v1alpha1", "L2AnnouncementPolicy", "l2announcementpolicies"),
-        dynamic("cilium.io", "v2alpha1", "CiliumL2AnnouncementPolicy", "ciliuml2announcementpolicies"),
-        dynamic("cilium.io", "v2alpha1", "CiliumLoadBalancerIPPool", "ciliumloadbalancerippools"),
+        dynamic("gateway.networking.k8s.io", "v1", "Gateway", "gateways", scope),
+        dynamic("gateherald.io", "v1alpha1", "L2AnnouncementPolicy", "l2announcementpolicies", None),
+        dynamic("cilium.io", "v2alpha1", "CiliumL2AnnouncementPolicy", "ciliuml2announcementpolicies", None),
+        dynamic("cilium.io", "v2alpha1", "CiliumLoadBalancerIPPool", "ciliumloadbalancerippools", None),
     ];
-    Changes(Box::pin(select_all(streams)))
+    Ok(Box::pin(select_all(streams)))
 }
 
-impl Changes {
-    /// Waits for the next change, and until it is over.
-    pub(crate) async fn next(&mut self) {
-        self.0.next().await;
-        while tokio::time::timeout(SETTLE, self.0.next()).await.is_ok_and(|change| change.is_some()) {}
+impl<'a> Changes<'a> {
+    pub(crate) const fn of(cluster: &'a Cluster) -> Self {
+        Self { cluster, watched: None }
+    }
+
+    /// Waits for the next change, and until it is over. The first call begins to watch, and counts what is there as changed.
+    /// `scope` is the namespace whose Services and Gateways were read, if not all were.
+    pub(crate) async fn next(&mut self, scope: Option<&str>) -> Result<(), ClusterError> {
+        let watched = match &mut self.watched {
+            Some(watched) => watched,
+            none => none.insert(watch(self.cluster, scope)?),
+        };
+        watched.next().await;
+        while tokio::time::timeout(SETTLE, watched.next()).await.is_ok_and(|change| change.is_some()) {}
+        Ok(())
     }
 }
 

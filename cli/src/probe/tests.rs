@@ -81,11 +81,11 @@ fn a_node_that_has_the_address_itself_hears_nobody() {
         .unwrap()
     };
     let vip = "192.168.99.128".parse().unwrap();
-    let (text, one) = page("this-node", serde_json::json!([])).told(vip);
+    let (text, one) = page("this-node", serde_json::json!([])).told(vip, &BTreeMap::new());
     assert!(one && text.contains("node worker-1 itself has it"), "{text}");
     let answer = serde_json::json!([{ "mac": "02:00:00:00:00:02", "node": "worker-2", "count": 3,
         "fastestMicroseconds": 120, "slowestMicroseconds": 300 }]);
-    let (text, one) = page("answered", answer).told(vip);
+    let (text, one) = page("answered", answer).told(vip, &BTreeMap::new());
     assert!(one && text.contains("02:00:00:00:00:02 (node worker-2) on ens18, 120 µs"), "{text}");
-    assert!(!page("conflict", serde_json::json!([])).told(vip).1);
+    assert!(!page("conflict", serde_json::json!([])).told(vip, &BTreeMap::new()).1);
 }

@@ -11,8 +11,10 @@ fn ages_are_as_kubectl_writes_them() {
 #[test]
 fn tables_are_as_wide_as_their_cells() {
     let row = |cells: &[&str]| cells.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>();
-    let text = table::table(&row(&["A", "BB"]), &[row(&["long", "x"]), row(&["ü", "y"])]);
+    let mut table = table::Table::new(row(&["A", "BB"]));
+    let text = table.lines(&[row(&["long", "x"]), row(&["ü", "y"])]);
     assert_eq!(text, "A      BB\nlong   x\nü      y\n");
+    assert_eq!(table.lines(&[row(&["z", "y"])]), "z      y\n", "what comes later stands in the same columns");
 }
 
 #[test]

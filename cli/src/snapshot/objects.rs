@@ -132,7 +132,17 @@ pub(crate) struct AnnouncerPage {
 pub(crate) struct PageAddress {
     pub(crate) address: IpAddr,
     #[serde(default)]
+    pub(crate) interfaces: Vec<PageInterface>,
+    #[serde(default)]
     pub(crate) conflict: Option<PageConflict>,
+}
+
+/// A link that it is announced on.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct PageInterface {
+    /// The link's own addresses with the lengths of their prefixes; none is told by an older announcer.
+    #[serde(default)]
+    pub(crate) networks: Vec<String>,
 }
 
 /// Another host uses it.

@@ -8,6 +8,8 @@ use gateherald_model::{
     service::ANNOUNCE,
 };
 
+use ipnet::IpNet;
+
 use super::{Link as Step, LinkKind};
 use crate::{
     finding::Finding,
@@ -49,10 +51,18 @@ pub(super) fn of_holder(
     )
 }
 
-/// The prefix length of the node's network is not known here: most are no wider than this.
+/// The announcer tells the networks of the links. Where it could not be asked, the lengths of their prefixes are not known:
+/// most networks are no wider than this.
 fn subnet(picture: &Picture<'_>, claim: &ClaimFacts, node: &str) -> Option<Finding> {
     use IpAddr::{V4, V6};
     let address = claim.claim.address;
+    let networks = networks(picture, node, address);
+    if !networks.is_empty() {
+        let list = networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let links = claim.claim.interfaces.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let says = format!("{address} is in no network of {links} of node {node} ({list})");
+        return (!networks.iter().any(|network| network.contains(&address))).then(|| elsewhere(claim, says));
+    }
     let own = &picture.nodes.get(node)?.view.addresses;
     let same_family: Vec<_> = own.iter().filter(|other| other.is_ipv4() == address.is_ipv4()).collect();
     let near = |other: &&&IpAddr| match (***other, address) {
@@ -64,10 +74,25 @@ fn subnet(picture: &Picture<'_>, claim: &ClaimFacts, node: &str) -> Option<Findi
         return None;
     }
     let has: Vec<String> = same_family.iter().map(ToString::to_string).collect();
-    Some(
-        Finding::warning(46, format!("Lease {}", claim.lease), "metadata.name")
-            .says(format!("{address} does not look like an address of the network of node {node} ({})", has.join(", ")))
-            .mend("Use a pool inside the nodes' network, or route the pool's network to it: neighbours do not ask for others."),
+    let has = has.join(", ");
+    Some(elsewhere(
+        claim,
+        format!("{address} does not look like an address of the network of node {node} ({has})"),
+    ))
+}
+
+/// Those of the address's family, as the announcer of a node tells them.
+fn networks(picture: &Picture<'_>, node: &str, address: IpAddr) -> Vec<IpNet> {
+    let pages = picture.snapshot.announcers.iter().filter(|page| page.node == node);
+    let shown = pages.flat_map(|page| &page.addresses).filter(|shown| shown.address == address);
+    let networks = shown.flat_map(|shown| &shown.interfaces).flat_map(|interface| &interface.networks);
+    let networks = networks.filter_map(|network| network.parse::<IpNet>().ok());
+    networks.filter(|network| network.addr().is_ipv4() == address.is_ipv4()).collect()
+}
+
+fn elsewhere(claim: &ClaimFacts, says: String) -> Finding {
+    Finding::warning(46, format!("Lease {}", claim.lease), "metadata.name").says(says).mend(
+        "Use a pool inside the nodes' network, or route the pool's network to it: neighbours do not ask for others.",
     )
 }
 

@@ -24,7 +24,14 @@ fn at(milliseconds: u64) -> Now {
 }
 
 fn link(up: bool) -> Link {
-    Link { index: 2, name: "ens18".to_owned(), mac: Some([2, 0, 0, 0, 0, 2]), up, ..Link::default() }
+    Link {
+        index: 2,
+        name: "ens18".to_owned(),
+        mac: Some([2, 0, 0, 0, 0, 2]),
+        up,
+        addresses: vec!["192.168.99.11/24".parse().unwrap()],
+        ..Link::default()
+    }
 }
 
 fn outlook() -> Outlook {
@@ -90,7 +97,8 @@ fn the_shape_of_a_page_is_as_documented() {
             "address": VIP, "desired": true, "owned": true, "state": "owned",
             "services": ["prod/api", "prod/web"], "policies": ["L2AnnouncementPolicy/p"], "preferredNode": null,
             "interfaces": [{
-                "index": 2, "name": "ens18", "mac": "02:00:00:00:00:02", "up": true, "answers": true, "reason": null,
+                "index": 2, "name": "ens18", "mac": "02:00:00:00:00:02", "networks": ["192.168.99.11/24"],
+                "up": true, "answers": true, "reason": null,
             }],
             "holder": "worker-1", "session": "5e55", "transitions": 3, "sinceMilliseconds": 3000,
         }],
