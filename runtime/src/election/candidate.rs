@@ -260,9 +260,9 @@ impl Candidate {
         let others = seen.filter(|seen| self.renewed.is_none() && seen.record.holder != self.me);
         let counts = others.is_some();
         if counts {
-            self.saw(now, others)
+            self.saw(now, others);
         } else {
-            self.lose_sight()
+            self.lose_sight();
         }
         counts
     }
