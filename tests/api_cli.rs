@@ -322,7 +322,9 @@ async fn served_live(story: &Story<'_>, vip: Ipv4Addr) -> anyhow::Result<()> {
     browser
         .until(&format!("document.querySelector('#timeline li')?.textContent.endsWith('→ {there}')"))
         .await?;
-    browser.until(&format!("document.querySelector('nav small').textContent.includes('on {there}')")).await?;
+    browser
+        .until(&format!("document.querySelector('nav button').textContent.includes('on {there}')"))
+        .await?;
     browser.screenshot(&screenshots().join("flow-moved.png")).await
 }
 
