@@ -113,8 +113,13 @@ fn a_node_on_two_networks_answers_on_each_with_the_card_that_was_asked() -> anyh
         }
         // A5: the policy changes, and the second network hears nothing more.
         site.policy(&json!({ "interfaces": ["^ens18$"] })).await?;
+        let page = site.announcers[0].vips().await?;
+        let networks = page["addresses"][0]["interfaces"][0]["networks"].clone();
+        let own = json!(format!("{}/24", site.nodes[0].ip()));
+        assert!(networks.as_array().is_some_and(|networks| networks.contains(&own)), "{page:#}");
         let only = json!([{
-            "index": index(&site)?, "name": "ens18", "mac": near.to_string(), "up": true, "answers": true, "reason": null
+            "index": index(&site)?, "name": "ens18", "mac": near.to_string(), "up": true, "networks": networks,
+            "answers": true, "reason": null
         }]);
         site.vip_is(0, vip, "interfaces", &only).await?;
         let silent = other.client().ask(vip, QUIET).await;
