@@ -21,6 +21,8 @@ pub(crate) struct Style {
     pub(crate) signs: bool,
     /// It shows colours.
     pub(crate) colours: bool,
+    /// Characters in a line of it; nothing is folded where there is none.
+    pub(crate) width: Option<usize>,
 }
 
 impl Style {
@@ -70,6 +72,25 @@ pub(crate) fn age(now: Timestamp, then: Timestamp) -> String {
         7_200..172_800 => format!("{}h", seconds / 3_600),
         _ => format!("{}d", seconds / 86_400),
     }
+}
+
+/// Text in lines of so many characters. Words are broken only when they are longer than a line.
+pub(crate) fn folded(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        for piece in word.chars().collect::<Vec<_>>().chunks(width.max(1)) {
+            let piece: String = piece.iter().collect();
+            match lines.last_mut() {
+                Some(line) if line.is_empty() => line.push_str(&piece),
+                Some(line) if line.chars().count() + 1 + piece.chars().count() <= width => {
+                    line.push(' ');
+                    line.push_str(&piece);
+                }
+                _ => lines.push(piece),
+            }
+        }
+    }
+    lines
 }
 
 /// Characters that XML gives a meaning to, escaped.

@@ -3,6 +3,8 @@
 
 use std::io::{BufRead, ErrorKind, IsTerminal, Write};
 
+use terminal_size::{Width, terminal_size_of};
+
 use crate::{args::Global, render::Style};
 
 /// The standard output, and what it can show.
@@ -18,7 +20,9 @@ impl Terminal {
         let is_one = std::io::stdout().is_terminal();
         let no_color = global.no_color.as_ref().is_some_and(|value| !value.is_empty());
         let dumb = global.term.as_deref() == Some("dumb");
-        Self { style: Style { signs: is_one, colours: is_one && !no_color && !dumb }, is_one }
+        let size = terminal_size_of(std::io::stdout()).filter(|_| is_one);
+        let width = size.map(|(Width(columns), _)| usize::from(columns));
+        Self { style: Style { signs: is_one, colours: is_one && !no_color && !dumb, width }, is_one }
     }
 
     /// Writes text. Somebody who has seen enough (`| head`) is no error.

@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use crate::{graph::Graph, trace::State};
 
-/// The graph, left to right.
+/// The graph, down the page: so its names are legible in the column of a page.
 pub(crate) fn mermaid(graph: &Graph) -> String {
-    let mut text = String::from("flowchart LR\n");
+    let mut text = String::from("flowchart TD\n");
     // Ids may hold nothing that Mermaid gives a meaning to.
     let ids: BTreeMap<&str, String> =
         graph.boxes.iter().enumerate().map(|(at, part)| (part.id.as_str(), format!("b{at}"))).collect();

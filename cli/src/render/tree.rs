@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
-use super::{Style, age};
+use super::{Style, age, folded};
 use crate::trace::{AddressTrace, Link, State, Trace};
 
 /// All chains. Those that are good take no more lines than they need.
@@ -95,14 +95,33 @@ fn branch(text: &mut String, node: &Branch<'_>, indent: &str, last: bool, above:
     let (turn, rail) = if last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
     let again = node.link.says.is_empty() || (node.link.findings.is_empty() && node.link.says == above);
     let says = if again { String::new() } else { format!(": {}", node.link.says) };
-    let _ = writeln!(text, "{indent}{turn}{} {}{says}", style.mark(node.link.state), node.text);
     let below = format!("{indent}{rail}");
     let rail = if node.below.is_empty() { "   " } else { "│  " };
+    let mark = style.mark(node.link.state);
+    for (at, line) in lines(&format!("{}{says}", node.text), &below, style).iter().enumerate() {
+        let _ = match at {
+            0 => writeln!(text, "{indent}{turn}{mark} {line}"),
+            _ => writeln!(text, "{below}{rail}{line}"),
+        };
+    }
     for finding in &node.link.findings {
-        let mend = format!("{} {}", finding.code, finding.mend);
-        let _ = writeln!(text, "{below}{rail}{}", style.coloured(State::Warning, &mend));
+        for line in lines(&format!("{} {}", finding.code, finding.mend), &below, style) {
+            let _ = writeln!(text, "{below}{rail}{}", style.coloured(State::Warning, &line));
+        }
     }
     children(text, node, &below, style);
+}
+
+/// Text as lines that fit between what hangs before them and the end of the terminal's lines, so that the rails stay whole.
+fn lines(text: &str, before: &str, style: Style) -> Vec<String> {
+    /// What is narrower than a few words is no easier to read.
+    const FEWEST: usize = 24;
+    // Before each line there is a mark or a rail, of three characters.
+    let left = style.width.map(|width| width.saturating_sub(before.chars().count() + 3));
+    match left {
+        Some(left) if left >= FEWEST => folded(text, left),
+        _ => vec![text.to_owned()],
+    }
 }
 
 fn children(text: &mut String, node: &Branch<'_>, indent: &str, style: Style) {

@@ -10,7 +10,7 @@ fn reports_are_written_as_before() {
     let mut differences = Vec::new();
     for (name, snapshot) in [("story", snapshot(&objects())), ("broken", broken())] {
         let report = report(&snapshot);
-        let signs = Style { signs: true, colours: false };
+        let signs = Style { signs: true, ..Style::default() };
         differences.extend(golden(&format!("{name}.check.txt"), &render::report::full(&report, signs)));
         differences.extend(golden(
             &format!("{name}.check.plain.txt"),

@@ -16,7 +16,7 @@ const FORMATS: [(FlowOutput, &str); 6] = [
 fn text(snapshot: &Snapshot, output: FlowOutput) -> String {
     let picture = Picture::new(snapshot, None);
     let traces = trace::all(&picture);
-    written(&picture, &traces.iter().collect::<Vec<_>>(), output, Style { signs: true, colours: false })
+    written(&picture, &traces.iter().collect::<Vec<_>>(), output, Style { signs: true, ..Style::default() })
         .unwrap()
 }
 
@@ -32,6 +32,21 @@ fn every_format_writes_what_it_wrote_before() {
         }
     }
     assert!(differences.is_empty(), "{differences:#?}");
+}
+
+#[test]
+fn a_terminal_gets_no_line_that_it_would_break() {
+    let picture = broken();
+    let picture = Picture::new(&picture, None);
+    let traces = trace::all(&picture);
+    for width in [40, 60, 100] {
+        let style = Style { signs: true, width: Some(width), ..Style::default() };
+        let folded = written(&picture, &traces.iter().collect::<Vec<_>>(), FlowOutput::Tree, style).unwrap();
+        assert!(folded.lines().all(|line| line.chars().count() <= width), "{folded}");
+        let words =
+            |text: &str| text.replace(['│', '└', '├', '─'], "").split_whitespace().collect::<String>();
+        assert_eq!(words(&folded), words(&text(&broken(), FlowOutput::Tree)));
+    }
 }
 
 #[test]
