@@ -162,6 +162,7 @@ fn excludes_all(picture: &Picture<'_>, id: &PolicyId, nodes: usize) -> Finding {
 ///
 /// Its own page knows. Its session lists the policy if some interface matches and is up; but an announcer that has nothing
 /// to announce any more need not write its session, so the links that it listed last are held against the policy too.
+/// None are listed while no address is selected; whoever then could take one would write its session first.
 pub(super) fn could_carry(picture: &Picture<'_>, id: &PolicyId, node: &str, address: IpAddr) -> bool {
     if let Some(page) = picture.snapshot.announcers.iter().find(|page| page.node == node) {
         let refused = page.not_announced.iter().any(|refusal| {
@@ -178,7 +179,7 @@ pub(super) fn could_carry(picture: &Picture<'_>, id: &PolicyId, node: &str, addr
     let rule = picture.policies.iter().find_map(|(other, _, policy)| policy.filter(|_| other == id));
     let links: Vec<Link> = facts.session.links.iter().map(noted).collect();
     match rule {
-        Some(policy) if by_name && !links.is_empty() => policy.interfaces.candidates(&links).any_up(),
+        Some(policy) if by_name => policy.interfaces.candidates(&links).any_up(),
         _ => true,
     }
 }
