@@ -9,6 +9,7 @@ CARGO ?= cargo
 CARGO_DENY_VERSION := 0.20.2
 CARGO_FUZZ_VERSION := 0.13.2
 ACTIONLINT_VERSION := v1.7.12
+TERMTOSVG_VERSION := 1.4.1
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gateherald
 TOOLS := $(CACHE)/tools
 # Run as built: `cargo run --package` would choose other features for what the programs depend on, and build all of it again.
@@ -17,6 +18,8 @@ CHAPTERS ?= handler wire failover moves load webhook
 # command:Debian package
 NEEDED := cc:build-essential cmake:cmake ip:iproute2 arping:iputils-arping nft:nftables setpriv:util-linux faketime:faketime \
 	containerd:containerd runc:runc ptp:containernetworking-plugins chromium:chromium
+# The same for `make pictures` alone.
+NEEDED_FOR_PICTURES := asciinema:asciinema expect:expect python3:python3-venv
 
 # The tests and the demo make network namespaces, so they run as root; what is built stays the user's.
 ifneq ($(shell id -u),0)
@@ -27,14 +30,14 @@ endif
 # Building is not for root.
 UNPRIVILEGED := env -u CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER -u CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER
 
-.PHONY: help setup build cli images controlplane crd test test-cluster cluster cluster-down model fuzz demo bench failover lint lint-workflows chart plugin publish fmt fmt-check deny advisories clean
+.PHONY: help setup build cli images controlplane crd test test-cluster cluster cluster-down model fuzz demo bench failover lint lint-workflows chart plugin publish fmt fmt-check deny advisories pictures clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install the system packages that are missing
 	@missing=""; \
-	for need in $(NEEDED); do \
+	for need in $(NEEDED) $(NEEDED_TOO); do \
 	  PATH="$$PATH:/usr/sbin:/sbin:/usr/lib/cni:/opt/cni/bin" command -v "$${need%%:*}" >/dev/null || missing="$$missing $${need##*:}"; \
 	done; \
 	if [ -n "$$missing" ]; then \
@@ -102,6 +105,16 @@ fuzz: setup $(TOOLS)/bin/cargo-fuzz ## Feed every parser and decision anything, 
 
 demo: needs-root controlplane images ## Tell the story on a real cluster; KEEP=1 leaves it running
 	@$(CARGO) run --quiet --package gateherald-lab -- demo $(if $(filter-out 0,$(KEEP)),--keep)
+
+$(TOOLS)/termtosvg-$(TERMTOSVG_VERSION)/bin/termtosvg: lab/pictures/requirements.txt
+	@echo "installing termtosvg $(TERMTOSVG_VERSION) (once)"
+	@python3 -m venv $(TOOLS)/termtosvg-$(TERMTOSVG_VERSION)
+	@$(TOOLS)/termtosvg-$(TERMTOSVG_VERSION)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+pictures: NEEDED_TOO := $(NEEDED_FOR_PICTURES)
+pictures: needs-root controlplane images $(TOOLS)/termtosvg-$(TERMTOSVG_VERSION)/bin/termtosvg ## Draw and record docs/pictures anew, at the end of the demo
+	@$(CARGO) run --quiet --package gateherald-lab -- demo --then "lab/pictures/draw $(lastword $^)"
 
 bench: needs-root setup ## Measure with release builds and write docs/performance.md; CHAPTERS="wire load" chooses
 	$(CARGO) build --release --workspace --bins

@@ -141,4 +141,8 @@ pub struct DemoArgs {
     /// Leave everything running at the end, until Ctrl-C.
     #[arg(long)]
     pub keep: bool,
+    /// What runs at the end, by `sh -c`, beside the control plane: with an administrator's KUBECONFIG, and with kubectl and the
+    /// lab's own programs in its PATH.
+    #[arg(long, value_name = "COMMAND")]
+    pub then: Option<String>,
 }

@@ -7,6 +7,9 @@ mod stage;
 
 use std::process::ExitCode;
 
+use anyhow::{Context, ensure};
+use tokio::process::Command;
+
 use crate::args::DemoArgs;
 use crate::binaries::Binaries;
 use crate::cluster;
@@ -39,6 +42,12 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
             narrator.failed(&format!("{error:#}"))?;
         }
         narrator.summary()?;
+        if let (Some(command), true) = (&args.then, narrator.all_held()) {
+            tokio::select! {
+                ended = then(lab, &stage, command) => ended?,
+                stopped = until_stopped() => stopped?,
+            }
+        }
         if args.keep {
             stay(lab, &stage, &narrator).await?;
         }
@@ -53,6 +62,28 @@ async fn tell(stage: &Stage<'_>, narrator: &mut Narrator) -> anyhow::Result<()> 
     chapters::with_the_webhook(stage, narrator).await?;
     chapters::the_holder_stops(stage, narrator).await?;
     chapters::created_again(stage, narrator).await
+}
+
+async fn then(lab: &Lab, stage: &Stage<'_>, command: &str) -> anyhow::Result<()> {
+    let script = look::write(lab.control_plane(), &stage.cluster.places())?;
+    let here = std::env::current_exe()?;
+    let here = here.parent().context("the directory of this program")?.display();
+    let place = lab.control_plane().netns().name();
+    let status = Command::new(script)
+        .args([
+            place,
+            "env",
+            &format!("BESIDE={here}"),
+            "sh",
+            "-c",
+            &format!("PATH=$BESIDE:$PATH; {command}"),
+        ])
+        .kill_on_drop(true)
+        .status()
+        .await
+        .context("cannot run a shell")?;
+    ensure!(status.success(), "`{command}` failed: {status}");
+    Ok(())
 }
 
 async fn stay(lab: &Lab, stage: &Stage<'_>, narrator: &Narrator) -> anyhow::Result<()> {

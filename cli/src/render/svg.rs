@@ -16,6 +16,8 @@ const HEIGHT: i64 = 44;
 const BESIDE: i64 = 24;
 const MARGIN: i64 = 16;
 const LINE: i64 = 18;
+/// What sentences below a drawing need so that they are no column of single words.
+const SENTENCE: i64 = 600;
 /// What a character takes, in hundredths: that of a wide font, since the reader's is not known.
 const CHARACTER: i64 = 725;
 /// So many boxes beside each other are still legible in the column of a page.
@@ -95,11 +97,16 @@ impl Sheet {
             right.iter().map(|at| (at.stage * (WIDTH + 56), at.middle)).collect()
         };
         let right = corners.iter().map(|(x, _)| *x).max().unwrap_or_default();
+        let drawn = right + WIDTH + 2 * MARGIN;
+        let told = graph.boxes.iter().any(|part| !part.findings.is_empty());
+        let width = if told { drawn.max(SENTENCE) } else { drawn };
+        // In the middle of what the sentences need.
+        let left = (width - drawn) / 2 + MARGIN;
         let bottom = corners.iter().map(|(_, y)| *y).max().unwrap_or_default();
         Self {
             down: runs_down,
-            corners: corners.iter().map(|(x, y)| (x + MARGIN, y + MARGIN)).collect(),
-            width: right + WIDTH + 2 * MARGIN,
+            corners: corners.iter().map(|(x, y)| (x + left, y + MARGIN)).collect(),
+            width,
             height: bottom + HEIGHT + 2 * MARGIN,
         }
     }
