@@ -2,8 +2,6 @@
 //! What happens to labels and addresses while the installation changes, or the cluster below it.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use gateherald_lab::chart::{self, NAMESPACE, RELEASE};
@@ -14,31 +12,6 @@ use serde_json::{Value, json};
 
 /// The chart as it was when it first had workloads.
 const OLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/chart-0.1.0-first.tgz");
-const STEP: Duration = Duration::from_millis(20);
-
-/// Creates labelled Services (as dry runs) while something else is done: how many there were, and how many lacked the label.
-async fn labels_during(
-    story: &Story<'_>,
-    work: impl Future<Output = anyhow::Result<()>>,
-) -> anyhow::Result<(u32, u32)> {
-    let done = AtomicBool::new(false);
-    let work = async {
-        let outcome = work.await;
-        done.store(true, Ordering::Relaxed);
-        outcome
-    };
-    let writes = async {
-        let (mut written, mut bare) = (0, 0);
-        while !done.load(Ordering::Relaxed) {
-            bare += u32::from(!story.labels_a_service().await?);
-            written += 1;
-            tokio::time::sleep(STEP).await;
-        }
-        Ok((written, bare))
-    };
-    let ((), counts) = futures::future::try_join(work, writes).await?;
-    Ok(counts)
-}
 
 async fn rolled_out(story: &Story<'_>, workload: &str) -> anyhow::Result<()> {
     let args = ["rollout", "status", workload, "-n", NAMESPACE, "--timeout=180s"];
@@ -53,7 +26,7 @@ async fn unharmed(
 ) -> anyhow::Result<usize> {
     let address = story.reach().await?;
     let watch = story.watch(address).await?;
-    let (written, bare) = labels_during(story, work).await?;
+    let ((), written, bare) = story.labels_during(work).await?;
     ensure!(written > 0 && bare == 0, "{bare} of {written} Services lacked the label");
     let (service, after) = story.service().await?;
     ensure!(after == address, "the address became {after}");
@@ -155,20 +128,14 @@ fn services_are_written_while_every_replica_of_the_webhook_is_gone() -> anyhow::
         // All at once, which no disruption budget allows to an eviction.
         let evict =
             ["delete", "pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=webhook", "--wait=false"];
-        let (written, _) = labels_during(story, async {
-            story.lab.kubectl(&[&evict[..], &["--grace-period=0", "--force"]].concat()).await?;
-            rolled_out(story, "deployment/gateherald-webhook").await
-        })
-        .await?;
-        ensure!(written > 0, "nothing was written meanwhile");
-        until("labels come again", LONG, async || {
-            Ok(if story.labels_a_service().await? {
-                Look::Found(())
-            } else {
-                Look::NotYet("none".to_owned())
+        let ((), written, _) = story
+            .labels_during(async {
+                story.lab.kubectl(&[&evict[..], &["--grace-period=0", "--force"]].concat()).await?;
+                rolled_out(story, "deployment/gateherald-webhook").await
             })
-        })
-        .await
+            .await?;
+        ensure!(written > 0, "nothing was written meanwhile");
+        story.labelling().await
     })
 }
 
@@ -185,14 +152,15 @@ fn an_eviction_leaves_one_replica_of_the_webhook_at_work() -> anyhow::Result<()>
             story.lab.kubectl(&["create", "--raw", &path, "-f", &file.to_string_lossy()]).await
         };
         let [first, second] = pods.as_slice() else { anyhow::bail!("{} replicas", pods.len()) };
-        let (written, bare) = labels_during(story, async {
-            evict(&first.name_any()).await?;
-            let refusal =
-                evict(&second.name_any()).await.err().context("the second one may go too")?.to_string();
-            ensure!(refusal.contains("disruption budget"), "{refusal}");
-            rolled_out(story, "deployment/gateherald-webhook").await
-        })
-        .await?;
+        let ((), written, bare) = story
+            .labels_during(async {
+                evict(&first.name_any()).await?;
+                let refusal =
+                    evict(&second.name_any()).await.err().context("the second one may go too")?.to_string();
+                ensure!(refusal.contains("disruption budget"), "{refusal}");
+                rolled_out(story, "deployment/gateherald-webhook").await
+            })
+            .await?;
         ensure!(written > 0 && bare == 0, "{bare} of {written} Services lacked the label");
         Ok(())
     })
@@ -208,27 +176,29 @@ fn a_missing_image_is_told_by_the_pod_while_the_old_replicas_work_on() -> anyhow
         let upgrade =
             ["upgrade", RELEASE, &chart, "--namespace", NAMESPACE, "--reuse-values", "--set", missing];
         story.helm(Helm::Four, &upgrade).await?;
-        let (written, bare) = labels_during(story, async {
-            until("a pod tells of its image", LONG, async || {
-                let pods = serde_json::to_value(story.pods("webhook").await?)?;
-                let pods = pods.as_array().cloned().unwrap_or_default();
-                let waiting = |pod: &Value| pod["status"]["containerStatuses"][0]["state"]["waiting"].clone();
-                let told = pods.iter().map(waiting).find(|state| {
-                    let reason = state["reason"].as_str().unwrap_or_default();
-                    ["ErrImagePull", "ImagePullBackOff"].contains(&reason)
-                });
-                Ok(match told {
-                    Some(state)
-                        if state["message"].as_str().unwrap_or_default().contains("no-such-version") =>
-                    {
-                        Look::Found(())
-                    }
-                    other => Look::NotYet(format!("{other:?} in {} pods", pods.len())),
+        let ((), written, bare) = story
+            .labels_during(async {
+                until("a pod tells of its image", LONG, async || {
+                    let pods = serde_json::to_value(story.pods("webhook").await?)?;
+                    let pods = pods.as_array().cloned().unwrap_or_default();
+                    let waiting =
+                        |pod: &Value| pod["status"]["containerStatuses"][0]["state"]["waiting"].clone();
+                    let told = pods.iter().map(waiting).find(|state| {
+                        let reason = state["reason"].as_str().unwrap_or_default();
+                        ["ErrImagePull", "ImagePullBackOff"].contains(&reason)
+                    });
+                    Ok(match told {
+                        Some(state)
+                            if state["message"].as_str().unwrap_or_default().contains("no-such-version") =>
+                        {
+                            Look::Found(())
+                        }
+                        other => Look::NotYet(format!("{other:?} in {} pods", pods.len())),
+                    })
                 })
+                .await
             })
-            .await
-        })
-        .await?;
+            .await?;
         ensure!(written > 0 && bare == 0, "{bare} of {written} Services lacked the label");
         story.deploy(Helm::Four, &chart::directory(), &QUICK).await
     })

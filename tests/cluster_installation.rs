@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Installing, testing and removing the chart with both versions of Helm, and what stays.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -35,23 +34,8 @@ async fn while_services_are_written<T>(
     story: &Story<'_>,
     work: impl Future<Output = anyhow::Result<T>>,
 ) -> anyhow::Result<T> {
-    let done = AtomicBool::new(false);
-    let work = async {
-        let outcome = work.await;
-        done.store(true, Ordering::Relaxed);
-        outcome
-    };
-    let writes = async {
-        let mut written = 0_u32;
-        while !done.load(Ordering::Relaxed) {
-            story.labels_a_service().await?;
-            written += 1;
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        ensure!(written > 0, "nothing was written");
-        Ok(())
-    };
-    let (outcome, ()) = futures::future::try_join(work, writes).await?;
+    let (outcome, written, _) = story.labels_during(work).await?;
+    ensure!(written > 0, "nothing was written");
     Ok(outcome)
 }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -28,6 +29,8 @@ pub const LABEL: (&str, &str) = ("mdhlabs-arp", "enable");
 const CLASS: &str = "cilium";
 /// How often the client asks while a change is watched.
 const ASKING: Duration = Duration::from_millis(5);
+/// Between two Services while a change is watched.
+const BETWEEN_SERVICES: Duration = Duration::from_millis(20);
 
 /// Values with which announcers are ready at once: with the default, `auto`, each watches for 15 s whether Cilium announces itself.
 pub const QUICK: [&str; 1] = ["announcer.ciliumPolicies=always"];
@@ -183,10 +186,14 @@ impl<'a> Story<'a> {
     /// # Errors
     /// With kubectl's message.
     pub async fn write_gateway(&self) -> anyhow::Result<()> {
+        self.write_gateway_of(CLASS).await
+    }
+
+    async fn write_gateway_of(&self, class: &str) -> anyhow::Result<()> {
         let gateway = json!({
             "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
             "metadata": { "name": "cd-arp-gw", "namespace": self.namespace, "labels": { LABEL.0: LABEL.1 } },
-            "spec": { "gatewayClassName": CLASS, "listeners": [{ "name": "http", "protocol": "HTTP", "port": 80 }] },
+            "spec": { "gatewayClassName": class, "listeners": [{ "name": "http", "protocol": "HTTP", "port": 80 }] },
         });
         self.lab.apply(&gateway.to_string()).await
     }
@@ -258,12 +265,39 @@ impl<'a> Story<'a> {
         Ok(made.context("a Service was refused")?.labels().contains_key(LABEL.0))
     }
 
+    /// Creates Services by [`Story::labels_a_service`] while something else is done: its outcome, how many Services there were,
+    /// and how many lacked the label.
+    ///
+    /// # Errors
+    /// Those of the other thing, and when a Service is refused.
+    pub async fn labels_during<T>(
+        &self,
+        work: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<(T, u32, u32)> {
+        let done = AtomicBool::new(false);
+        let work = async {
+            let outcome = work.await;
+            done.store(true, Ordering::Relaxed);
+            outcome
+        };
+        let writes = async {
+            let (mut written, mut bare) = (0, 0);
+            while !done.load(Ordering::Relaxed) {
+                bare += u32::from(!self.labels_a_service().await?);
+                written += 1;
+                tokio::time::sleep(BETWEEN_SERVICES).await;
+            }
+            Ok((written, bare))
+        };
+        let (outcome, (written, bare)) = futures::future::try_join(work, writes).await?;
+        Ok((outcome, written, bare))
+    }
+
     /// Waits until the API server calls the webhook.
-    async fn serving(&self) -> anyhow::Result<()> {
-        let gateway = json!({ "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
-            "metadata": { "name": "cd-arp-gw", "namespace": self.namespace, "labels": { LABEL.0: LABEL.1 } },
-            "spec": { "gatewayClassName": "nobody", "listeners": [{ "name": "http", "protocol": "HTTP", "port": 80 }] } });
-        self.lab.apply(&gateway.to_string()).await?;
+    ///
+    /// # Errors
+    /// When it does not within a minute.
+    pub async fn labelling(&self) -> anyhow::Result<()> {
         until("the API server calls the webhook", LONG, async || {
             Ok(if self.labels_a_service().await? {
                 Look::Found(())
@@ -271,7 +305,13 @@ impl<'a> Story<'a> {
                 Look::NotYet("no label".to_owned())
             })
         })
-        .await?;
+        .await
+    }
+
+    /// As [`Story::labelling`], before the story begins.
+    async fn serving(&self) -> anyhow::Result<()> {
+        self.write_gateway_of("nobody").await?;
+        self.labelling().await?;
         self.lab.kubectl(&["delete", "gateway", "-n", &self.namespace, "cd-arp-gw"]).await.map(drop)
     }
 

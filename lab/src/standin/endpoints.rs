@@ -20,23 +20,8 @@ pub async fn set(
     address: Ipv4Addr,
     ready: bool,
 ) -> anyhow::Result<()> {
-    let slices: Api<EndpointSlice> = Api::namespaced(api, namespace);
-    let slice = json!({
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {
-            "name": name,
-            "labels": {
-                "kubernetes.io/service-name": service,
-                "endpointslice.kubernetes.io/managed-by": "gateherald-lab",
-            },
-        },
-        "addressType": "IPv4",
-        "endpoints": [{ "addresses": [address], "conditions": { "ready": ready, "serving": true } }],
-        "ports": [{ "name": "https", "port": 8443, "protocol": "TCP" }],
-    });
-    slices.patch(name, &PatchParams::apply("gateherald-lab").force(), &Patch::Apply(&slice)).await?;
-    Ok(())
+    let endpoints = json!([{ "addresses": [address], "conditions": { "ready": ready, "serving": true } }]);
+    apply(api, namespace, service, (name, "IPv4"), &endpoints, ("https", 8443)).await
 }
 
 /// Writes the slice `name` of a Service with these endpoints, in the API's form.
@@ -49,6 +34,17 @@ pub async fn write(
     service: &str,
     (name, address_type): (&str, &str),
     endpoints: &Value,
+) -> anyhow::Result<()> {
+    apply(api, namespace, service, (name, address_type), endpoints, ("http", 80)).await
+}
+
+async fn apply(
+    api: Client,
+    namespace: &str,
+    service: &str,
+    (name, address_type): (&str, &str),
+    endpoints: &Value,
+    (port_name, port): (&str, u16),
 ) -> anyhow::Result<()> {
     let slices: Api<EndpointSlice> = Api::namespaced(api, namespace);
     let slice = json!({
@@ -63,7 +59,7 @@ pub async fn write(
         },
         "addressType": address_type,
         "endpoints": endpoints,
-        "ports": [{ "name": "http", "port": 80, "protocol": "TCP" }],
+        "ports": [{ "name": port_name, "port": port, "protocol": "TCP" }],
     });
     slices.patch(name, &PatchParams::apply("gateherald-lab").force(), &Patch::Apply(&slice)).await?;
     Ok(())
