@@ -4,7 +4,8 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use gateherald_lab::frame::Arp;
+use gateherald_lab::frame::{Arp, Mac};
+use gateherald_lab::netns::Netns;
 use gateherald_lab::patience::LONG;
 
 #[test]
@@ -43,6 +44,18 @@ fn each_frame_of_a_lan_is_captured_once() -> anyhow::Result<()> {
         assert!(wire.frames().iter().all(|frame| frame.port == "client"));
         Ok(())
     })
+}
+
+/// Neighbours know the API server and the router by it, and keep what they know for a dozen seconds after it is wrong.
+#[test]
+fn a_bridge_keeps_its_ethernet_address_whoever_is_plugged_in() -> anyhow::Result<()> {
+    let netns = Netns::new("bridge")?;
+    netns.add_bridge("br0", Mac([0x52, 0x54, 0, 0, 0, 2]))?;
+    let before = netns.ip("-br link show br0")?;
+    netns.ip("link add lower type veth peer name other")?;
+    netns.ip("link set lower address 52:54:00:00:00:01 master br0")?;
+    assert_eq!(netns.ip("-br link show br0")?, before);
+    Ok(())
 }
 
 #[test]

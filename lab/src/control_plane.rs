@@ -15,6 +15,7 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::{Api, PostParams};
 
 use crate::binaries::{Binaries, Program};
+use crate::frame::Mac;
 use crate::helm3::Extras;
 use crate::kubeconfig;
 use crate::netns::Netns;
@@ -28,6 +29,8 @@ use launch::Launch;
 pub const API_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
 /// And its port there.
 pub const API_PORT: u16 = 6443;
+/// Its Ethernet address: that of the management bridge.
+const API_MAC: Mac = Mac([0x52, 0x54, 0, 0x63, 0, 1]);
 /// Lifetime of the programs' ServiceAccount tokens: longer than any lab lives.
 const TOKEN_SECONDS: i64 = 24 * 3600;
 
@@ -88,7 +91,7 @@ impl ControlPlane {
         let machines = options.machines;
         let binaries = tokio::task::spawn_blocking(Binaries::prepare).await??;
         let state = StateDir::create()?;
-        netns.ip("link add br0 type bridge")?;
+        netns.add_bridge("br0", API_MAC)?;
         netns.ip(&format!("addr add {API_ADDRESS}/16 dev br0"))?;
         netns.ip("link set br0 up")?;
         let pki = Pki::create(&state.path().join("pki"))?;

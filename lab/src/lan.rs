@@ -57,7 +57,7 @@ impl Lan {
         let netns = Netns::new(name)?;
         let segment =
             Segment { netns, octet, ports: Ports::default(), next_host: Arc::new(AtomicU8::new(10)) };
-        segment.netns.ip("link add br0 type bridge")?;
+        segment.netns.add_bridge("br0", segment.mac(1))?;
         segment.netns.ip(&format!("addr add {}/24 dev br0", segment.address(1)))?;
         segment.netns.ip(&format!("addr add {}/64 dev br0 nodad", segment.address6(1)))?;
         segment.netns.ip("link set br0 up")?;
@@ -151,6 +151,11 @@ impl Segment {
         Ipv6Addr::new(0xfd00, 0, 0, u16::from(self.octet), 0, 0, 0, host)
     }
 
+    /// A locally administered prefix that is easy to tell apart in a capture.
+    fn mac(&self, host: u8) -> Mac {
+        Mac([0x52, 0x54, 0, 0x0a, self.octet, host])
+    }
+
     /// Connects `interface` of `netns` to the bridge, with addresses and the router as its default gateway.
     pub(crate) fn plug(&self, netns: &Netns, name: &str, interface: &str) -> anyhow::Result<Port> {
         let port = self.plug_beside(netns, name, interface)?;
@@ -162,8 +167,7 @@ impl Segment {
     pub(crate) fn plug_beside(&self, netns: &Netns, name: &str, interface: &str) -> anyhow::Result<Port> {
         let host = self.next_host.fetch_add(1, Ordering::Relaxed);
         let ip = self.address(host);
-        // A locally administered prefix that is easy to tell apart in a capture.
-        let mac = Mac([0x52, 0x54, 0, 0x0a, self.octet, host]);
+        let mac = self.mac(host);
         let port = format!("p{host}");
         self.netns.ip(&format!(
             "link add {port} type veth peer name {interface} address {mac} netns {}",

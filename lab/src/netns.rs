@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use nix::sched::{CloneFlags, setns, unshare};
 
+use crate::frame::Mac;
 use crate::spawner;
 
 /// A network namespace. The kernel frees it when the last clone and the last process in it are gone.
@@ -81,6 +82,15 @@ impl Netns {
             bail!("ip {arguments} (in {}): {}", self.name, String::from_utf8_lossy(&output.stderr).trim());
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Makes the bridge `name`, with `mac` for good: a bridge that was given none takes the lowest of its ports' and so changes it
+    /// whenever ports come and go, and whoever has it in a neighbour cache loses the bridge for a dozen seconds.
+    ///
+    /// # Errors
+    /// With what `ip` wrote, when it fails.
+    pub fn add_bridge(&self, name: &str, mac: Mac) -> anyhow::Result<()> {
+        self.ip(&format!("link add {name} address {mac} type bridge")).map(drop)
     }
 
     /// Runs `command` in here to its end and collects what it wrote.

@@ -253,8 +253,8 @@ impl Node {
     /// When the kernel refuses.
     pub fn enslave_link(&self, master: &str, mac: Mac) -> anyhow::Result<()> {
         let (ip, ip6) = (self.port.ip, self.port.ip6);
+        self.netns.add_bridge(master, mac)?;
         for line in [
-            format!("link add {master} address {mac} type bridge"),
             format!("addr flush dev {NODE_INTERFACE} scope global"),
             format!("link set {NODE_INTERFACE} master {master}"),
             format!("addr add {ip}/24 dev {master}"),
