@@ -276,7 +276,7 @@ impl Task {
         if !plan.outlook.waiting_for.is_empty() {
             return;
         }
-        self.it.claims.want(plan.wants.clone());
+        self.it.claims.want(Arc::clone(&plan.wants));
         self.it.claims.describe(plan.notes.clone());
         self.it.claims.nodes(plan.nodes.clone());
         if plan.notes.policies.is_empty() && plan.wants.is_empty() {

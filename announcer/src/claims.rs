@@ -178,7 +178,7 @@ pub struct Claims {
     ids: Box<dyn FnMut() -> String + Send>,
     phase: Phase,
     notes: NodeNotes,
-    wants: BTreeMap<IpAddr, Want>,
+    wants: Arc<BTreeMap<IpAddr, Want>>,
     nodes: Option<BTreeSet<String>>,
     own: OwnSession,
     leases: Knowledge,
@@ -223,7 +223,7 @@ impl Claims {
             ids,
             phase: Phase::Running,
             notes: NodeNotes::default(),
-            wants: BTreeMap::new(),
+            wants: Arc::default(),
             nodes: None,
             own,
             leases,
@@ -252,7 +252,10 @@ impl Claims {
     }
 
     /// What this node would announce from now on.
-    pub fn want(&mut self, wants: BTreeMap<IpAddr, Want>) {
+    pub fn want(&mut self, wants: Arc<BTreeMap<IpAddr, Want>>) {
+        if Arc::ptr_eq(&self.wants, &wants) {
+            return;
+        }
         let changed = |(address, want): &(&IpAddr, &Want)| self.wants.get(address) != Some(want);
         self.dirty.extend(wants.iter().filter(changed).map(|(address, _)| *address));
         self.dirty.extend(self.wants.keys().filter(|address| !wants.contains_key(address)));

@@ -104,7 +104,7 @@ pub struct Plan {
     /// What may be answered where, as of now.
     pub reach: Arc<Reach>,
     /// What is to be claimed.
-    pub wants: BTreeMap<IpAddr, Want>,
+    pub wants: Arc<BTreeMap<IpAddr, Want>>,
     /// What the session tells of this node.
     pub notes: NodeNotes,
     /// The nodes that exist.
@@ -135,7 +135,7 @@ pub struct Desires {
     links: Option<Arc<[Link]>>,
     endpoints: Result<Endpoints, String>,
     policies_seen: bool,
-    wants: BTreeMap<IpAddr, Want>,
+    wants: Arc<BTreeMap<IpAddr, Want>>,
     lingering: BTreeMap<IpAddr, Duration>,
     listed: Arc<BTreeSet<IpAddr>>,
     /// Services have changed since the addresses were listed.
@@ -160,7 +160,7 @@ impl Desires {
             links: None,
             endpoints: Err(UNLISTED.to_owned()),
             policies_seen: false,
-            wants: BTreeMap::new(),
+            wants: Arc::default(),
             lingering: BTreeMap::new(),
             listed: Arc::default(),
             relist: false,
@@ -248,7 +248,7 @@ impl Desires {
         self.outlook = Arc::new(Outlook { evaluation, verdicts, cilium, waiting_for, listed });
         let nodes = self.nodes.iter().flat_map(BTreeMap::keys).cloned().collect();
         let (outlook, reach) = (Arc::clone(&self.outlook), Arc::clone(&self.reach));
-        (Plan { outlook, reach, wants: self.wants.clone(), notes: described, nodes }, transitions)
+        (Plan { outlook, reach, wants: Arc::clone(&self.wants), notes: described, nodes }, transitions)
     }
 
     /// What there is to tell of the whole cluster; nothing before everything was seen.
@@ -309,30 +309,30 @@ impl Desires {
 
     /// Lets claims of what has just vanished linger, and ends those whose time is over.
     fn settle(&mut self, evaluation: &Evaluation, leaving: &Reach, now: Duration) {
-        let wants = &mut self.wants;
+        let desired = &evaluation.desired;
         self.lingering.retain(|address, _| {
-            !wants.get(address).is_some_and(|w| w.leaving && !leaving.contains_key(address))
+            !self.wants.get(address).is_some_and(|w| w.leaving && !leaving.contains_key(address))
         });
-        let vanished: Vec<IpAddr> = self
+        let mut wants: BTreeMap<IpAddr, Want> = self
             .wants
-            .keys()
-            .filter(|a| !evaluation.desired.contains_key(a) && !self.lingering.contains_key(a))
-            .copied()
+            .iter()
+            .filter(|(address, _)| !desired.contains_key(address))
+            .map(|(address, want)| (*address, want.clone()))
             .collect();
-        for address in vanished {
-            let time = if leaving.contains_key(&address) {
-                LEAVING
-            } else {
-                linger(address, evaluation, &self.listed)
-            };
-            if let Some(want) = self.wants.get_mut(&address).filter(|want| !want.leaving) {
-                want.leaving = time == LEAVING;
-                self.lingering.insert(address, now + time);
+        for (address, want) in &mut wants {
+            if self.lingering.contains_key(address) || want.leaving {
+                continue;
             }
+            want.leaving = leaving.contains_key(address);
+            let time = if want.leaving { LEAVING } else { linger(*address, evaluation, &self.listed) };
+            self.lingering.insert(*address, now + time);
         }
-        self.lingering.retain(|address, until| *until > now && !evaluation.desired.contains_key(address));
-        self.wants.retain(|address, _| self.lingering.contains_key(address));
-        self.wants.extend(evaluation.desired.iter().map(|(address, desired)| (*address, want(desired))));
+        self.lingering.retain(|address, until| *until > now && !desired.contains_key(address));
+        wants.retain(|address, _| self.lingering.contains_key(address));
+        wants.extend(desired.iter().map(|(address, desired)| (*address, want(desired))));
+        if wants != *self.wants {
+            self.wants = Arc::new(wants);
+        }
     }
 
     /// The addresses that Services have.

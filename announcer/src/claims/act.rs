@@ -2,6 +2,7 @@
 //! What is done about each claim: taken, kept, given up, collected.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gateherald_model::leases::{Claim, Holder, Key, Record, Version};
@@ -104,14 +105,15 @@ impl Claims {
         }
         hand.sought &= hand.awaits_event();
         let (titled, releasing) = (hand.titled(), hand.releasing.is_some());
-        let want = self.wants.get(&address).cloned();
-        self.bid(address, want.as_ref());
+        let wants = Arc::clone(&self.wants);
+        let want = wants.get(&address);
+        self.bid(address, want);
         match (titled, want) {
             (true, None) => self.release(address, None),
             (true, Some(want)) if want.leaving => self.leave(address, now),
-            (true, Some(want)) => self.keep(address, &want, now),
+            (true, Some(want)) => self.keep(address, want, now),
             (false, _) if releasing => self.release(address, None),
-            (false, Some(want)) if !want.leaving => self.try_take(address, &want, now),
+            (false, Some(want)) if !want.leaving => self.try_take(address, want, now),
             (false, _) => self.collect(address, now),
         }
     }

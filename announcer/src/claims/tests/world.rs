@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use gateherald_model::leases::{Claim, Holder, Key, Record, Session, Version};
@@ -288,7 +289,7 @@ impl World {
             leaving: process.leaving,
         };
         let wants = process.wants.iter().map(|address| (*address, want(address))).collect();
-        self.processes[n].claims.want(wants);
+        self.processes[n].claims.want(Arc::new(wants));
     }
 
     /// What a process's clocks say.
