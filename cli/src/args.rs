@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
 use gateherald_model::injection::Outcome;
 
 /// Shows why an address is reachable or not, and which field of which object mends it.
@@ -388,7 +388,7 @@ pub struct AuditArgs {
     pub gateway: Option<String>,
 
     /// Only with this outcome; may be repeated
-    #[arg(long, value_name = "OUTCOME", value_parser = outcome)]
+    #[arg(long, value_name = "OUTCOME", value_parser = PossibleValuesParser::new(Outcome::ALL.iter().map(|outcome| outcome.name())))]
     pub outcome: Vec<String>,
 
     /// Also dry runs
@@ -428,12 +428,6 @@ pub struct CleanupArgs {
     /// Don't ask
     #[arg(short, long)]
     pub yes: bool,
-}
-
-/// One of the outcomes that reviews have.
-fn outcome(text: &str) -> Result<String, String> {
-    let all: Vec<&str> = Outcome::ALL.iter().map(|outcome| outcome.name()).collect();
-    if all.contains(&text) { Ok(text.to_owned()) } else { Err(format!("there are: {}", all.join(", "))) }
 }
 
 /// `30`, `30s`, `2m`, `1h`.

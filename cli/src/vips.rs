@@ -102,7 +102,8 @@ fn row(trace: &Trace, of: &AddressTrace) -> Row {
         policies: trace.policies.iter().map(ToString::to_string).collect(),
         holder: holding.node.clone(),
         session: holding.session.clone(),
-        interfaces: holding.interfaces.clone(),
+        // A claim that nobody holds still tells where it was announced last.
+        interfaces: holding.node.iter().flat_map(|_| holding.interfaces.clone()).collect(),
         since: holding.since.filter(|_| holding.node.is_some()),
         transitions: holding.transitions,
         state,

@@ -38,6 +38,7 @@ fn flags_and_their_values_are_clap_s() {
     assert_eq!(complete("flow -o m"), ["mermaid", ":4"]);
     assert_eq!(complete("vips --output js"), ["json", ":4"]);
     assert_eq!(complete("check --kubec"), ["--kubeconfig", ":4"]);
+    assert_eq!(complete("audit --outcome lookup"), ["lookup-failed", ":4"]);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A graph as one page without anything from outside: search, only what is broken, click or key for details.
+//! A graph as one page without anything from outside: search, only what has problems, click or key for details.
 //!
 //! The page draws from a [`State`] that it is given, so that a server can send it new ones.
 
