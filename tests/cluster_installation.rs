@@ -49,8 +49,9 @@ fn either_helm_installs_what_works_and_removes_all_of_it_but_the_definition() ->
         let before = settled(story, &[]).await?;
         ensure!(before.iter().any(|object| object == DEFINITION), "the definition is gone: {before:?}");
         for helm in [Helm::Four, Helm::Three] {
-            story.deploy(helm, &chart::directory(), &[]).await?;
+            story.deploy(helm, &chart::directory(), &["selfTest.timeoutSeconds=20"]).await?;
             let address = story.reach().await?;
+            without_webhook(story, helm).await?;
             // Helm does not count the objects of a test to the release: what stays now stays for good.
             test(story, helm).await?;
             while_services_are_written(story, story.uninstall(helm)).await?;
@@ -74,6 +75,22 @@ async fn test(story: &Story<'_>, helm: Helm) -> anyhow::Result<()> {
     ensure!(told.contains("Succeeded"), "helm test with {helm:?}: {told}");
     ensure!(logs.is_empty() || told.contains("POD LOGS: gateherald-self-test"), "no logs: {told}");
     Ok(())
+}
+
+/// Runs `helm test` while no replica of the webhook runs: it fails, and its pod stays and says why. The next one removes it.
+async fn without_webhook(story: &Story<'_>, helm: Helm) -> anyhow::Result<()> {
+    let replicas = async |number: &str| {
+        let number = format!("--replicas={number}");
+        story.lab.kubectl(&["scale", "deployment/gateherald-webhook", "-n", NAMESPACE, &number]).await?;
+        let done = ["rollout", "status", "deployment/gateherald-webhook", "-n", NAMESPACE, "--timeout=2m"];
+        story.lab.kubectl(&done).await
+    };
+    replicas("0").await?;
+    let told = story.helm(helm, &["test", RELEASE, "--namespace", NAMESPACE, "--timeout", "3m"]).await;
+    ensure!(told.is_err(), "helm test with {helm:?} and without webhook: {told:?}");
+    let log = story.lab.kubectl(&["logs", "-n", NAMESPACE, "gateherald-self-test"]).await?;
+    ensure!(log.contains("did not call the webhook"), "with {helm:?}: {log}");
+    replicas("2").await.map(drop)
 }
 
 /// Waits until the objects are those of `before` (any, when that is empty), which the garbage collector takes a moment for.
