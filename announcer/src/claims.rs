@@ -80,6 +80,9 @@ pub struct Want {
     pub leaving: bool,
 }
 
+/// What this node would announce.
+pub type Wants = BTreeMap<IpAddr, Arc<Want>>;
+
 /// What the one Lease watch says. Events come in the order of the API server's log, without gaps but at a `Listed`.
 #[derive(Clone, Debug)]
 pub enum LeaseEvent {
@@ -178,11 +181,12 @@ pub struct Claims {
     ids: Box<dyn FnMut() -> String + Send>,
     phase: Phase,
     notes: NodeNotes,
-    wants: Arc<BTreeMap<IpAddr, Want>>,
+    wants: Arc<Wants>,
     nodes: Option<BTreeSet<String>>,
     own: OwnSession,
     leases: Knowledge,
-    hands: BTreeMap<IpAddr, Hand>,
+    /// Boxed, as everything large by address is: half of a node of the tree is room for more.
+    hands: BTreeMap<IpAddr, Box<Hand>>,
     /// The highest resourceVersion of the own session Lease that the watch has shown.
     echo: u64,
     watching: bool,
@@ -252,11 +256,11 @@ impl Claims {
     }
 
     /// What this node would announce from now on.
-    pub fn want(&mut self, wants: Arc<BTreeMap<IpAddr, Want>>) {
+    pub fn want(&mut self, wants: Arc<Wants>) {
         if Arc::ptr_eq(&self.wants, &wants) {
             return;
         }
-        let changed = |(address, want): &(&IpAddr, &Want)| self.wants.get(address) != Some(want);
+        let changed = |(address, want): &(&IpAddr, &Arc<Want>)| self.wants.get(address) != Some(want);
         self.dirty.extend(wants.iter().filter(changed).map(|(address, _)| *address));
         self.dirty.extend(self.wants.keys().filter(|address| !wants.contains_key(address)));
         self.hold_only(&wants);
@@ -353,7 +357,7 @@ impl Claims {
         ClaimState {
             holder,
             session,
-            title: self.hands.get(&address).is_some_and(Hand::titled),
+            title: self.hands.get(&address).is_some_and(|hand| hand.titled()),
             held: self.holding.contains(address),
             transitions: claim.map_or(0, |claim| claim.transitions),
             since: seen.map(|seen| seen.holder_since),

@@ -15,6 +15,7 @@ use gateherald_model::{
     address::Taken,
     announcement::{Desired, Evaluation, Inputs, NotAnnounced, Rules, Why, evaluate},
     endpoints::{Endpoints, SliceKey, SliceView},
+    few::Few,
     interfaces::Link,
     leases::LinkNote,
     node::NodeView,
@@ -25,7 +26,7 @@ use gateherald_model::{
 
 use crate::{
     cilium::Stance,
-    claims::{NodeNotes, Want},
+    claims::{NodeNotes, Want, Wants},
 };
 
 /// 500 ms: outlasts the rewriting of a Service's status by its allocator, and the first list of EndpointSlices.
@@ -40,7 +41,7 @@ const LEAVING: Duration = Duration::from_secs(5);
 pub const UNLISTED: &str = "EndpointSlices have not been listed yet";
 
 /// Where an address may be answered: the indexes of interfaces.
-pub type Reach = BTreeMap<IpAddr, BTreeSet<u32>>;
+pub type Reach = BTreeMap<IpAddr, Few<u32>>;
 
 /// A change of one kind of object.
 #[derive(Debug, Clone)]
@@ -59,7 +60,7 @@ pub enum Seen {
     /// Policies of one kind.
     Policies(PolicyKind, Change<PolicyId, PolicyVersion>),
     /// Services.
-    Services(Change<ServiceKey, ServiceView>),
+    Services(Change<ServiceKey, Box<ServiceView>>),
     /// Nodes.
     Nodes(Change<String, NodeView>),
     /// The links of this node.
@@ -104,7 +105,7 @@ pub struct Plan {
     /// What may be answered where, as of now.
     pub reach: Arc<Reach>,
     /// What is to be claimed.
-    pub wants: Arc<BTreeMap<IpAddr, Want>>,
+    pub wants: Arc<Wants>,
     /// What the session tells of this node.
     pub notes: NodeNotes,
     /// The nodes that exist.
@@ -115,7 +116,7 @@ pub struct Plan {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Transition {
     /// An address may be announced, newly or for other Services or on other interfaces.
-    Selected(IpAddr, Desired),
+    Selected(IpAddr, Arc<Desired>),
     /// An address may no longer be announced.
     Unselected(IpAddr),
     /// Something is not announced, for a reason that it had not before.
@@ -130,12 +131,12 @@ pub struct Desires {
     /// Of both kinds; Cilium's are set aside while they are not honoured.
     policies: Policies,
     stance: Stance,
-    services: Option<BTreeMap<ServiceKey, ServiceView>>,
+    services: Option<BTreeMap<ServiceKey, Box<ServiceView>>>,
     nodes: Option<BTreeMap<String, NodeView>>,
     links: Option<Arc<[Link]>>,
     endpoints: Result<Endpoints, String>,
     policies_seen: bool,
-    wants: Arc<BTreeMap<IpAddr, Want>>,
+    wants: Arc<Wants>,
     lingering: BTreeMap<IpAddr, Duration>,
     listed: Arc<BTreeSet<IpAddr>>,
     /// Services have changed since the addresses were listed.
@@ -228,7 +229,8 @@ impl Desires {
     pub fn plan(&mut self, now: Duration) -> (Plan, Vec<Transition>) {
         let waiting_for = self.waiting_for();
         let node = self.nodes.as_ref().and_then(|nodes| nodes.get(&self.node));
-        let evaluation = if waiting_for.is_empty() { self.evaluate(node) } else { Evaluation::default() };
+        let mut evaluation = if waiting_for.is_empty() { self.evaluate(node) } else { Evaluation::default() };
+        share(&mut evaluation.desired, &self.outlook.evaluation.desired);
         let transitions = transitions(&self.outlook.evaluation, &evaluation);
         if std::mem::take(&mut self.relist) {
             self.listed = Arc::new(self.listed());
@@ -257,7 +259,13 @@ impl Desires {
             return None;
         };
         let taken = Taken::new(addresses(nodes), links);
-        let overview = Overview::new(&self.policies, &self.rules, nodes.values(), &taken, services.values());
+        let overview = Overview::new(
+            &self.policies,
+            &self.rules,
+            nodes.values(),
+            &taken,
+            services.values().map(Box::as_ref),
+        );
         self.policies_seen.then(|| Survey { verdicts: self.policies.verdicts(), overview })
     }
 
@@ -304,7 +312,7 @@ impl Desires {
             taken: &taken,
             endpoints: self.endpoints.as_ref().map_err(String::as_str),
         };
-        evaluate(&inputs, services.values())
+        evaluate(&inputs, services.values().map(Box::as_ref))
     }
 
     /// Lets claims of what has just vanished linger, and ends those whose time is over.
@@ -313,26 +321,34 @@ impl Desires {
         self.lingering.retain(|address, _| {
             !self.wants.get(address).is_some_and(|w| w.leaving && !leaving.contains_key(address))
         });
-        let mut wants: BTreeMap<IpAddr, Want> = self
-            .wants
-            .iter()
-            .filter(|(address, _)| !desired.contains_key(address))
-            .map(|(address, want)| (*address, want.clone()))
-            .collect();
+        let vanished = self.wants.iter().filter(|(address, _)| !desired.contains_key(address));
+        let mut wants: Wants = vanished.map(|(a, want)| (*a, Arc::clone(want))).collect();
         for (address, want) in &mut wants {
             if self.lingering.contains_key(address) || want.leaving {
                 continue;
             }
-            want.leaving = leaving.contains_key(address);
-            let time = if want.leaving { LEAVING } else { linger(*address, evaluation, &self.listed) };
+            let time = if leaving.contains_key(address) {
+                *want = Arc::new(Want { leaving: true, ..Want::clone(want) });
+                LEAVING
+            } else {
+                linger(*address, evaluation, &self.listed)
+            };
             self.lingering.insert(*address, now + time);
         }
         self.lingering.retain(|address, until| *until > now && !desired.contains_key(address));
         wants.retain(|address, _| self.lingering.contains_key(address));
-        wants.extend(desired.iter().map(|(address, desired)| (*address, want(desired))));
+        wants.extend(desired.iter().map(|(address, desired)| (*address, self.want(*address, desired))));
         if wants != *self.wants {
             self.wants = Arc::new(wants);
         }
+    }
+
+    /// What is wanted of an address: the same as before, if nothing about it has changed.
+    fn want(&self, address: IpAddr, desired: &Arc<Desired>) -> Arc<Want> {
+        let unchanged =
+            self.outlook.evaluation.desired.get(&address).is_some_and(|old| Arc::ptr_eq(old, desired));
+        let before = self.wants.get(&address).filter(|want| unchanged && !want.leaving);
+        before.map_or_else(|| Arc::new(want(desired)), Arc::clone)
     }
 
     /// The addresses that Services have.
@@ -418,12 +434,21 @@ fn linger(address: IpAddr, evaluation: &Evaluation, listed: &BTreeSet<IpAddr>) -
     }
 }
 
+/// Holds what is as it was before once.
+fn share(desired: &mut BTreeMap<IpAddr, Arc<Desired>>, before: &BTreeMap<IpAddr, Arc<Desired>>) {
+    for (address, desired) in desired {
+        if let Some(before) = before.get(address).filter(|before| *before == desired) {
+            *desired = Arc::clone(before);
+        }
+    }
+}
+
 fn transitions(old: &Evaluation, new: &Evaluation) -> Vec<Transition> {
     let selected = new.desired.iter().filter(|(address, desired)| old.desired.get(address) != Some(desired));
     let unselected = old.desired.keys().filter(|address| !new.desired.contains_key(address));
     let known: BTreeSet<&NotAnnounced> = old.not_announced.iter().collect();
     let refused = new.not_announced.iter().filter(|refused| !known.contains(refused));
-    let selected = selected.map(|(address, desired)| Transition::Selected(*address, desired.clone()));
+    let selected = selected.map(|(address, desired)| Transition::Selected(*address, Arc::clone(desired)));
     let unselected = unselected.map(|address| Transition::Unselected(*address));
     selected.chain(unselected).chain(refused.map(|refused| Transition::Refused(refused.clone()))).collect()
 }

@@ -61,7 +61,7 @@ pub struct Tale {
 pub struct Teller {
     node: String,
     /// The addresses that people know to be announced from here.
-    announced: BTreeMap<IpAddr, Desired>,
+    announced: BTreeMap<IpAddr, Arc<Desired>>,
     contests: Arc<Contests>,
 }
 
@@ -109,14 +109,14 @@ impl Teller {
 
     fn took(&mut self, address: IpAddr, ground: Ground, evaluation: &Evaluation) -> Vec<Tale> {
         let Some(desired) = evaluation.desired.get(&address) else { return Vec::new() };
-        let before = self.announced.insert(address, desired.clone());
+        let before = self.announced.insert(address, Arc::clone(desired));
         let interfaces: Vec<&str> =
             desired.interfaces.iter().map(|interface| interface.name.as_str()).collect();
         let note = format!("node {} announces {address} on {}", self.node, interfaces.join(", "));
         // What a process takes over from its predecessor on the node was told by that one.
         let news = ground != Ground::Ended(EndedBy::Successor);
-        let told = before.unwrap_or_default().services;
-        let services = desired.services.iter().filter(|service| !told.contains(service));
+        let before = before.unwrap_or_default();
+        let services = desired.services.iter().filter(|service| !before.services.contains(service));
         each(services, false, ANNOUNCING, &note, news)
     }
 

@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
 };
 
 use ipnet::IpNet;
@@ -63,7 +64,7 @@ pub struct Inputs<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Evaluation {
     /// The addresses it may announce.
-    pub desired: BTreeMap<IpAddr, Desired>,
+    pub desired: BTreeMap<IpAddr, Arc<Desired>>,
     /// What is not announced, sorted.
     pub not_announced: Vec<NotAnnounced>,
     /// Each policy in force.
@@ -135,6 +136,7 @@ struct Active<'a> {
 struct Run<'a> {
     inputs: &'a Inputs<'a>,
     active: Vec<Active<'a>>,
+    desired: BTreeMap<IpAddr, Desired>,
     /// Which Services prefer which node for each address.
     preferring: BTreeMap<IpAddr, BTreeMap<&'a ServiceKey, &'a str>>,
     /// The Services that want a node with endpoints of theirs, by address.
@@ -147,6 +149,7 @@ impl<'a> Run<'a> {
         let mut run = Self {
             inputs,
             active: Vec::new(),
+            desired: BTreeMap::new(),
             preferring: BTreeMap::new(),
             local: BTreeMap::new(),
             result: Evaluation::default(),
@@ -265,7 +268,7 @@ impl<'a> Run<'a> {
             NoLink::NoneMatches(_) => Why::NoInterface(none),
             NoLink::AllDown(_) => Why::InterfacesDown(none),
         })?;
-        let desired = self.result.desired.entry(address).or_default();
+        let desired = self.desired.entry(address).or_default();
         for link in links {
             if desired.interfaces.iter().all(|interface| interface.index != link.index) {
                 desired.interfaces.insert(link.into());
@@ -297,9 +300,9 @@ impl<'a> Run<'a> {
     /// Takes the addresses away that other nodes have to announce, because the endpoints are there.
     fn place(&mut self) {
         for (address, local) in std::mem::take(&mut self.local) {
-            let Some(desired) = self.result.desired.remove(&address) else { continue };
+            let Some(desired) = self.desired.remove(&address) else { continue };
             let placed = placing::place(self.inputs, address, desired, &local);
-            self.result.desired.extend(placed.desired.map(|desired| (address, desired)));
+            self.desired.extend(placed.desired.map(|desired| (address, desired)));
             for (service, why) in placed.refused {
                 self.refuse(Some(&service), Some(address), None, why);
             }
@@ -310,7 +313,7 @@ impl<'a> Run<'a> {
     /// Of the Services that an address is announced for, the first one's wish counts.
     fn prefer(&mut self) {
         for (address, wishes) in std::mem::take(&mut self.preferring) {
-            let Some(desired) = self.result.desired.get_mut(&address) else { continue };
+            let Some(desired) = self.desired.get_mut(&address) else { continue };
             let first = wishes.into_iter().find(|(service, _)| desired.services.contains(*service));
             desired.preferred_node = first.map(|(_, node)| node.to_owned());
         }
@@ -319,6 +322,8 @@ impl<'a> Run<'a> {
     fn finish(mut self) -> Evaluation {
         self.place();
         self.prefer();
+        self.result.desired =
+            self.desired.into_iter().map(|(address, desired)| (address, Arc::new(desired))).collect();
         for active in self.active {
             let report = PolicyReport {
                 services: active.services,

@@ -7,7 +7,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::labels::{is_valid_key, is_valid_value};
+use crate::{
+    few::Few,
+    labels::{is_valid_key, is_valid_value},
+};
 
 /// The label under which a Service's namespace can be selected.
 pub const NAMESPACE_LABEL: &str = "io.kubernetes.service.namespace";
@@ -110,6 +113,12 @@ pub trait Labels {
 impl Labels for BTreeMap<String, String> {
     fn label(&self, key: &str) -> Option<&str> {
         self.get(key).map(String::as_str)
+    }
+}
+
+impl Labels for Few<(String, String)> {
+    fn label(&self, key: &str) -> Option<&str> {
+        self.iter().find(|(own, _)| own == key).map(|(_, value)| value.as_str())
     }
 }
 

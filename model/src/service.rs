@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A Service, reduced to what announcing needs.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr};
+use std::{fmt, net::IpAddr};
 
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service};
 use serde::{Serialize, Serializer};
 
-use crate::selector::{Labels, NAME_LABEL, NAMESPACE_LABEL};
+use crate::{
+    few::Few,
+    selector::{Labels, NAME_LABEL, NAMESPACE_LABEL},
+};
 
 /// On a Service as annotation, on a Node as label: `"false"` takes it out of announcing.
 pub const ANNOUNCE: &str = "gateherald.io/announce";
@@ -70,7 +73,7 @@ pub struct ServiceView {
     /// Which Service.
     pub key: ServiceKey,
     /// Its own labels; selectors also see the two pseudo-labels, which win.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Few<(String, String)>,
     /// `spec.loadBalancerClass`.
     pub load_balancer_class: Option<String>,
     /// Its addresses, in the object's order.
@@ -102,14 +105,17 @@ impl From<&Service> for ServiceView {
         let ingress = status.and_then(|s| s.ingress.as_deref()).unwrap_or_default();
         let external = external.iter().map(|text| entry(text, AddressSource::External));
         let annotation = |key| meta.annotations.as_ref().and_then(|annotations| annotations.get(key));
+        let mut entries: Vec<AddressEntry> =
+            external.chain(ingress.iter().filter_map(ingress_entry)).collect();
+        entries.shrink_to_fit();
         Self {
             key: ServiceKey::new(
                 meta.namespace.clone().unwrap_or_default(),
                 meta.name.clone().unwrap_or_default(),
             ),
-            labels: meta.labels.clone().unwrap_or_default(),
+            labels: meta.labels.iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect(),
             load_balancer_class: spec.and_then(|s| s.load_balancer_class.clone()),
-            entries: external.chain(ingress.iter().filter_map(ingress_entry)).collect(),
+            entries,
             opted_out: annotation(ANNOUNCE).is_some_and(|value| value == "false"),
             preferred_node: annotation(PREFERRED_NODE).filter(|node| !node.is_empty()).cloned(),
             local: spec.and_then(|s| s.external_traffic_policy.as_deref()) == Some("Local"),

@@ -106,7 +106,7 @@ impl Claims {
         hand.sought &= hand.awaits_event();
         let (titled, releasing) = (hand.titled(), hand.releasing.is_some());
         let wants = Arc::clone(&self.wants);
-        let want = wants.get(&address);
+        let want = wants.get(&address).map(Arc::as_ref);
         self.bid(address, want);
         match (titled, want) {
             (true, None) => self.release(address, None),
@@ -193,11 +193,11 @@ impl Claims {
     }
 
     fn try_take(&mut self, address: IpAddr, want: &Want, now: Now) {
-        if self.hands.get(&address).is_some_and(super::hand::Hand::awaits_event) {
+        if self.hands.get(&address).is_some_and(|hand| hand.awaits_event()) {
             return;
         }
         let me = Me { node: &self.config.node, session: &self.own.id };
-        let ground = match self.leases.judge(self.leases.claims.get(&address), me, now) {
+        let ground = match self.leases.judge(self.leases.claims.get(&address).map(Box::as_ref), me, now) {
             Verdict::Take(ground) => ground,
             Verdict::Wait(left) => return self.not_free(address, Some(left), now),
             Verdict::Held | Verdict::Unsynced => return self.not_free(address, None, now),

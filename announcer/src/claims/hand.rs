@@ -83,13 +83,13 @@ impl Hand {
     /// A release is about to be sent: title is dead whatever the answer, and nothing sent before can revive it.
     pub(super) fn release_sent(&mut self) {
         self.releasing = self.title.take();
-        self.sent.clear();
+        self.sent = Vec::new();
         self.created = None;
     }
 
     /// Every right is void (rule 3). The flight of a write is not: its answer only counts for nothing.
     pub(super) fn lapse(&mut self) -> bool {
-        self.sent.clear();
+        self.sent = Vec::new();
         self.created = None;
         self.releasing = None;
         self.ground = None;
@@ -116,6 +116,7 @@ impl Hand {
             return;
         };
         let sent = self.sent.remove(at);
+        self.sent.shrink_to_fit();
         self.releasing = None;
         if sent.creates {
             self.created = Some(revision);
@@ -129,7 +130,7 @@ impl Hand {
         self.title = None;
         self.releasing = None;
         self.created = None;
-        self.sent.clear();
+        self.sent = Vec::new();
         self.unproven = false;
     }
 

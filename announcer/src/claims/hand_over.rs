@@ -38,7 +38,7 @@ impl Claims {
             Some(claim) => matches!(&claim.holder, Holder::Session { node, .. } if node != me),
             None => false,
         };
-        let titled = self.hands.get(&address).is_some_and(super::hand::Hand::titled);
+        let titled = self.hands.get(&address).is_some_and(|hand| hand.titled());
         let asks = want.is_some_and(|want| {
             !want.leaving && (want.preferred_node.as_ref() == Some(me) || self.balance.bids_for(address))
         });

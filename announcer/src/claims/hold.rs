@@ -13,7 +13,7 @@ use gateherald_model::leases::Holder;
 
 use super::rights::{GAP, Heard, PROBES, Round};
 use super::time::Now;
-use super::{Claims, LapseReason, Notice, Phase, Want};
+use super::{Claims, LapseReason, Notice, Phase, Wants};
 
 /// 5 s after a probe that silenced it the address is probed for: a person's `arping -D` must not end the service.
 const RESUME: Duration = Duration::from_secs(5);
@@ -146,7 +146,7 @@ impl Claims {
             }
             Heard::Gap => self.end_every_hold(HoldEnd::StoodStill),
             Heard::Conflict(address) => {
-                if self.hands.get(&address).is_some_and(super::hand::Hand::titled) {
+                if self.hands.get(&address).is_some_and(|hand| hand.titled()) {
                     self.own.confirm();
                 }
             }
@@ -193,7 +193,7 @@ impl Claims {
     }
 
     /// What is wanted changes: a held address must stay wanted, on every interface that it was answered on.
-    pub(super) fn hold_only(&mut self, wants: &BTreeMap<IpAddr, Want>) {
+    pub(super) fn hold_only(&mut self, wants: &Wants) {
         let over: Vec<(IpAddr, HoldEnd)> = self
             .holding
             .stages

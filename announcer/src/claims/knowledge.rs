@@ -24,7 +24,7 @@ pub(super) enum Via {
 #[derive(Debug, Default)]
 pub(super) struct Knowledge {
     pub(super) sessions: BTreeMap<String, SessionSeen>,
-    pub(super) claims: BTreeMap<IpAddr, ClaimSeen>,
+    pub(super) claims: BTreeMap<IpAddr, Box<ClaimSeen>>,
     /// Since when there is no gap in it; none before the first list.
     pub(super) synced: Option<Now>,
     /// The largest lease duration that any Lease carried, own included.
@@ -215,14 +215,16 @@ impl Knowledge {
 
     /// What is known of a claim, for writing.
     pub(super) fn claim_mut(&mut self, address: IpAddr, now: Now) -> &mut ClaimSeen {
-        self.claims.entry(address).or_insert_with(|| ClaimSeen {
-            record: None,
-            revision: 0,
-            received: now,
-            holder_since: now,
-            transitions: None,
-            odd: false,
-            last: None,
+        self.claims.entry(address).or_insert_with(|| {
+            Box::new(ClaimSeen {
+                record: None,
+                revision: 0,
+                received: now,
+                holder_since: now,
+                transitions: None,
+                odd: false,
+                last: None,
+            })
         })
     }
 }

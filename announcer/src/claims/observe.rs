@@ -110,7 +110,7 @@ impl Claims {
     fn on_list(&mut self, leases: Vec<(Version, Record)>, revision: u64, now: Now) {
         self.leases.synced = Some(now);
         self.silence_from = now;
-        self.hands.values_mut().for_each(super::hand::Hand::gap);
+        self.hands.values_mut().for_each(|hand| hand.gap());
         let listed: BTreeSet<Key> = leases.iter().map(|(_, record)| record.key()).collect();
         let sessions = self.leases.sessions.keys().cloned().map(Key::Session);
         let claims = self.leases.claims.keys().copied().map(Key::Claim);

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use gateherald_model::leases::Holder;
 
+use super::Claims;
 use super::knowledge::LastHolder;
-use super::{Claims, Hand};
 
 /// It is true of the state after the last [`Claims::claims_step`]: whatever changes a hand, a claim or a want has that step
 /// look at the address, or marks this as stale.
@@ -40,7 +40,7 @@ impl Claims {
             titles: updated(&self.summary.titles, owned().map(|(address, _)| *address)),
             probes: owned().filter(|(_, h)| h.probes > 0).map(|(address, h)| (*address, h.probes)).collect(),
             sought: updated(&self.summary.sought, sought.map(|(address, _)| *address)),
-            titled: self.hands.values().any(Hand::titled),
+            titled: self.hands.values().any(|hand| hand.titled()),
             named: self.named(),
         };
         self.summary = summary;

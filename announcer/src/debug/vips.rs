@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
 };
 
 use gateherald_model::{
@@ -174,7 +175,7 @@ impl Known<'_> {
 }
 
 fn vip(picture: &Picture<'_>, address: IpAddr, known: &Known<'_>, contest: Option<&Standoff>) -> Vip {
-    let desired = picture.outlook.evaluation.desired.get(&address);
+    let desired = picture.outlook.evaluation.desired.get(&address).map(Arc::as_ref);
     let refusal = match desired {
         None => Some(Refusal::NotDesired),
         Some(_) => known.refusal().or_else(|| contest.and_then(|standoff| standoff.stage.refusal())),

@@ -29,7 +29,7 @@ fn service(addresses: &[&str]) -> Seen {
     let key = ServiceKey::new("prod", "cilium-gateway-cd-arp-gw");
     let view = ServiceView {
         key: key.clone(),
-        labels: BTreeMap::from([("mdhlabs-arp".to_owned(), "enable".to_owned())]),
+        labels: [("mdhlabs-arp".to_owned(), "enable".to_owned())].into(),
         load_balancer_class: None,
         entries: addresses
             .iter()
@@ -39,7 +39,7 @@ fn service(addresses: &[&str]) -> Seen {
         preferred_node: None,
         local: false,
     };
-    Seen::Services(Change::Set(key, view))
+    Seen::Services(Change::Set(key, Box::new(view)))
 }
 
 fn policy(kind: PolicyKind) -> Seen {
@@ -84,7 +84,7 @@ fn nothing_is_announced_before_everything_that_could_forbid_it_was_seen() {
     }
     let (plan, transitions) = complete().plan(ms(0));
     assert_eq!(wanted(&plan), [ip(VIP)]);
-    assert_eq!(plan.reach[&ip(VIP)], BTreeSet::from([2]));
+    assert_eq!(plan.reach[&ip(VIP)], [2].into());
     assert_eq!(plan.notes.policies, ["L2AnnouncementPolicy/mdhlabs-layer2-policy".to_owned()].into());
     assert_eq!(plan.notes.links.len(), 1);
     assert!(matches!(&transitions[..], [Transition::Selected(address, _)] if *address == ip(VIP)));
@@ -215,7 +215,7 @@ fn a_node_that_is_taken_out_answers_on_while_it_hands_over_and_for_no_longer() {
     desires.see(Seen::Nodes(Change::Set("worker-1".to_owned(), out)));
     let (plan, _) = desires.plan(ms(1000));
     assert!(plan.wants[&ip(VIP)].leaving && plan.outlook.evaluation.desired.is_empty());
-    assert_eq!(plan.reach[&ip(VIP)], BTreeSet::from([2]));
+    assert_eq!(plan.reach[&ip(VIP)], [2].into());
     assert_eq!(desires.next_deadline(), Some(ms(6000)));
     // What leaves its Service meanwhile is silent like anything that does.
     desires.see(service(&[]));
@@ -239,7 +239,7 @@ fn a_node_that_is_taken_out_answers_on_while_it_hands_over_and_for_no_longer() {
 fn a_services_preferred_node_is_wanted_with_its_addresses() {
     let mut desires = complete();
     let Seen::Services(Change::Set(key, view)) = service(&[VIP]) else { panic!("a Service") };
-    let view = ServiceView { preferred_node: Some("worker-2".to_owned()), ..view };
+    let view = Box::new(ServiceView { preferred_node: Some("worker-2".to_owned()), ..*view });
     desires.see(Seen::Services(Change::Set(key, view)));
     let (plan, _) = desires.plan(ms(0));
     assert_eq!(plan.wants[&ip(VIP)].preferred_node.as_deref(), Some("worker-2"));
@@ -247,7 +247,7 @@ fn a_services_preferred_node_is_wanted_with_its_addresses() {
 
 fn local_service() -> Seen {
     let Seen::Services(Change::Set(key, view)) = service(&[VIP]) else { panic!("a Service") };
-    Seen::Services(Change::Set(key, ServiceView { local: true, ..view }))
+    Seen::Services(Change::Set(key, Box::new(ServiceView { local: true, ..*view })))
 }
 
 fn slice_of(service: &str, node: &str) -> (SliceKey, SliceView) {
@@ -395,10 +395,10 @@ fn change_interfaces_moves_the_address_and_keeps_its_claim() {
     let second = Link { index: 3, name: "ens19".to_owned(), ..link(true) };
     desires.see(Seen::Links([link(true), second].into()));
     desires.see(listed(&[("p", version("u", 1, "ens18"))]));
-    assert_eq!(desires.plan(ms(0)).0.reach[&ip(VIP)], BTreeSet::from([2]));
+    assert_eq!(desires.plan(ms(0)).0.reach[&ip(VIP)], [2].into());
     desires.see(listed(&[("p", version("u", 2, "ens19"))]));
     let (plan, _) = desires.plan(ms(1));
-    assert_eq!(plan.reach[&ip(VIP)], BTreeSet::from([3]));
+    assert_eq!(plan.reach[&ip(VIP)], [3].into());
     assert_eq!((wanted(&plan), desires.next_deadline()), (vec![ip(VIP)], None));
 }
 

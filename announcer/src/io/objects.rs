@@ -79,7 +79,7 @@ fn version(object: &impl ResourceExt) -> (String, i64) {
 pub async fn services(client: Client, out: mpsc::Sender<Told>, ready: readiness::Handle, shutdown: Shutdown) {
     let reduce = |s: &Service| {
         let key = ServiceKey::new(s.namespace().unwrap_or_default(), s.name_any());
-        (key, ServiceView::from(s))
+        (key, Box::new(ServiceView::from(s)))
     };
     let subject = subject(Api::<Service>::all(client), "services");
     follow_core(subject, reduce, Seen::Services, (out, ready, shutdown)).await;

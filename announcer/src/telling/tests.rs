@@ -29,7 +29,7 @@ fn announced(services: &[ServiceKey]) -> Evaluation {
         interfaces: [Interface { index: 2, name: "ens18".to_owned() }].into(),
         preferred_node: None,
     };
-    Evaluation { desired: BTreeMap::from([(ip(VIP), desired)]), ..Evaluation::default() }
+    Evaluation { desired: BTreeMap::from([(ip(VIP), Arc::new(desired))]), ..Evaluation::default() }
 }
 
 fn refused(service: Option<ServiceKey>, policy: Option<PolicyId>, why: Why) -> Evaluation {

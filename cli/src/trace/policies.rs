@@ -40,7 +40,7 @@ fn unselected(picture: &Picture<'_>, facts: &ServiceFacts<'_>) -> Finding {
         .as_ref()
         .map_or_else(|| service.clone(), |(namespace, name)| format!("Gateway {namespace}/{name}"));
     let near =
-        selectors().find_map(|(id, selector)| Some((id, near::miss(selector, &mended, &mended.labels)?)));
+        selectors().find_map(|(id, selector)| Some((id, near::miss(selector, &mended, &facts.expected)?)));
     if let Some((id, miss)) = near {
         let field = format!("spec.serviceSelector.{}", miss.field);
         return Finding::error(31, id.to_string(), field.clone())

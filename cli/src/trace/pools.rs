@@ -63,7 +63,7 @@ fn unselected(picture: &Picture<'_>, facts: &ServiceFacts<'_>) -> Finding {
     let service = format!("Service {}", facts.view.key);
     let mended = facts.mended();
     let misses = picture.pools.iter().filter(|pool| !pool.idle).flat_map(|pool| {
-        let misses = pool.selectors.iter().filter_map(|s| near::miss(s, &mended, &mended.labels));
+        let misses = pool.selectors.iter().filter_map(|s| near::miss(s, &mended, &facts.expected));
         misses.map(move |miss| (pool, miss))
     });
     if let Some((pool, miss)) = misses.into_iter().next() {

@@ -2,13 +2,13 @@
 //! One process, led by the hand: what each rule says about one situation.
 #![allow(clippy::unchecked_time_subtraction, reason = "constants of which the first is the larger")]
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use gateherald_model::leases::{Claim, Ended, EndedBy, Holder, Record, Session, Version};
 
 use crate::claims::{
     Action, Answer, Claims, Config, Incarnation, LeaseEvent, NodeNotes, Notice, OnOutage, Rebalance, Rights,
-    Want, Write, WriteId, time::Now,
+    Want, Wants, Write, WriteId, time::Now,
 };
 
 const D: Duration = Duration::from_secs(4);
@@ -57,6 +57,10 @@ fn claim(holder: Holder, touched: bool) -> Record {
     })
 }
 
+fn wants<const N: usize>(all: [(IpAddr, Want); N]) -> Arc<Wants> {
+    Arc::new(all.into_iter().map(|(address, want)| (address, Arc::new(want))).collect())
+}
+
 fn want() -> Want {
     Want {
         policies: ["p".to_owned()].into(),
@@ -93,7 +97,7 @@ impl Led {
         let mut claims = Claims::new(config, Incarnation::default(), Box::new(ids));
         claims.describe(NodeNotes { policies: ["p".to_owned()].into(), links: Vec::new() });
         let want = want();
-        claims.want(Arc::new([(vip(), want)].into()));
+        claims.want(wants([(vip(), want)]));
         let mut led = Self {
             claims,
             now: Duration::from_secs(100),
@@ -377,11 +381,11 @@ fn what_a_stranger_wrote_is_waited_out() {
 fn title_is_dead_before_its_release_is_sent_and_stays_dead() {
     let mut led = Led::owner();
     led.order.clear();
-    led.claims.want(Arc::new(BTreeMap::default()));
+    led.claims.want(Arc::default());
     led.poll();
     assert_eq!(led.order, ["publish", "write"]);
     let (id, _) = led.sent(false).unwrap();
-    led.claims.want(Arc::new([(vip(), want())].into()));
+    led.claims.want(wants([(vip(), want())]));
     led.claims.on_answer(id, Answer::Unknown, led.now());
     led.poll();
     assert!(!led.answers(), "nobody knows whether it was written, so it was");
@@ -416,7 +420,7 @@ fn the_own_session_seen_ended_missing_or_foreign_is_a_lapse() {
 fn every_replacement_names_the_version_that_was_seen() {
     let mut led = Led::owner();
     led.pass(Duration::from_secs(1));
-    led.claims.want(Arc::new(BTreeMap::default()));
+    led.claims.want(Arc::default());
     led.poll();
     assert_eq!(led.writes.len(), 2, "a renewal and a release: {:?}", led.writes);
     for (_, write) in &led.writes {

@@ -288,7 +288,7 @@ impl World {
             preferred_node: self.preferred.get(address).cloned(),
             leaving: process.leaving,
         };
-        let wants = process.wants.iter().map(|address| (*address, want(address))).collect();
+        let wants = process.wants.iter().map(|address| (*address, Arc::new(want(address)))).collect();
         self.processes[n].claims.want(Arc::new(wants));
     }
 

@@ -49,7 +49,7 @@ fn outlook() -> Outlook {
         why: Why::NoPolicy,
     };
     let evaluation = Evaluation {
-        desired: BTreeMap::from([(ip(VIP), desired)]),
+        desired: BTreeMap::from([(ip(VIP), Arc::new(desired))]),
         not_announced: vec![refused],
         ..Evaluation::default()
     };

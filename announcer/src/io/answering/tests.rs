@@ -82,7 +82,7 @@ impl Bench {
     }
 
     fn reach<A: Into<IpAddr> + Copy>(&self, addresses: &[A]) {
-        let there = |a: &A| ((*a).into(), BTreeSet::from([self.index]));
+        let there = |a: &A| ((*a).into(), [self.index].into());
         self.reach.send_replace(Arc::new(addresses.iter().map(there).collect()));
     }
 

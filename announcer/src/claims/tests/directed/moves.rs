@@ -9,8 +9,8 @@ fn bidder(id: &str, bids: bool) -> Record {
     Record::Session(Session { bids, policies: ["p".to_owned()].into(), ..session })
 }
 
-fn prefers(node: &str) -> BTreeMap<IpAddr, Want> {
-    [(vip(), Want { preferred_node: Some(node.into()), ..want() })].into()
+fn prefers(node: &str) -> Arc<Wants> {
+    wants([(vip(), Want { preferred_node: Some(node.into()), ..want() })])
 }
 
 impl Led {
@@ -33,7 +33,7 @@ impl Led {
 #[test]
 fn a_holder_hands_over_to_the_preferred_node_that_asks_and_then_waits_a_second() {
     let mut led = Led::owner();
-    led.claims.want(Arc::new(prefers("n")));
+    led.claims.want(prefers("n"));
     led.poll();
     assert!(led.answers(), "nobody asked");
     led.sees(bidder("s", false));
@@ -70,7 +70,7 @@ fn nobody_is_handed_what_nobody_prefers_it_to_have() {
     let mut led = Led::owner();
     led.sees(bidder("s", true));
     assert!(led.answers());
-    led.claims.want(Arc::new(prefers("other")));
+    led.claims.want(prefers("other"));
     led.poll();
     assert!(led.answers());
 }
@@ -83,7 +83,7 @@ fn a_silent_bidder_is_no_heir() {
         led.pass(Duration::from_millis(100));
         led.settle();
     }
-    led.claims.want(Arc::new(prefers("n")));
+    led.claims.want(prefers("n"));
     led.poll();
     assert!(led.answers(), "its bid is two seconds old");
 }
@@ -92,7 +92,7 @@ fn a_silent_bidder_is_no_heir() {
 fn a_preferred_node_asks_while_another_holds_and_takes_what_is_given_for_it() {
     let mut led = Led::new(vec![session("n", Some("s"), &[]), claim(held("n", "s"), false)]);
     led.settle();
-    led.claims.want(Arc::new(prefers("me")));
+    led.claims.want(prefers("me"));
     led.pass(Duration::from_secs(1));
     let Some((id, Record::Session(own))) = led.sent(true) else { panic!("a session") };
     assert_eq!(own.bids, [vip()].into());
@@ -122,7 +122,7 @@ fn what_is_given_for_another_node_is_left_to_it_for_a_second() {
 #[test]
 fn a_node_that_is_emptied_gives_up_and_takes_nothing() {
     let mut led = Led::owner();
-    led.claims.want(Arc::new([(vip(), Want { leaving: true, ..want() })].into()));
+    led.claims.want(wants([(vip(), Want { leaving: true, ..want() })]));
     led.poll();
     assert_eq!(led.released_to().as_deref(), Some("-"));
     led.claims.on_answer(WriteId(u64::MAX), Answer::Unknown, led.now());
@@ -146,7 +146,7 @@ fn balance_moves_one_address_and_only_after_ten_quiet_seconds() {
     else {
         panic!("a claim")
     };
-    led.claims.want(Arc::new([(vip(), want()), (second, want())].into()));
+    led.claims.want(wants([(vip(), want()), (second, want())]));
     led.sees(Record::Claim(Claim { address: second, ..first }));
     led.settle();
     led.sees(bidder("s", true));

@@ -48,7 +48,7 @@ impl Led {
 #[test]
 fn an_idle_process_whose_write_was_not_answered_writes_until_one_is() {
     let mut led = Led::new(Vec::new());
-    led.claims.want(Arc::new(BTreeMap::new()));
+    led.claims.want(Arc::default());
     let (id, record) = led.sent(true).unwrap();
     let version = led.version();
     led.watch(LeaseEvent::Changed(version, record));
@@ -144,14 +144,14 @@ fn a_held_right_ends_with_what_it_rests_on() {
         (|led| led.hear(Heard::Gap), HoldEnd::StoodStill),
         (
             |led| {
-                led.claims.want(Arc::new([(vip(), Want { interfaces: [].into(), ..want() })].into()));
+                led.claims.want(wants([(vip(), Want { interfaces: [].into(), ..want() })]));
                 led.poll();
             },
             HoldEnd::LinkLost,
         ),
         (
             |led| {
-                led.claims.want(Arc::new(BTreeMap::default()));
+                led.claims.want(Arc::default());
                 led.poll();
             },
             HoldEnd::NotDesired,
@@ -244,7 +244,7 @@ fn probes_come_before_what_somebody_may_hold() {
     assert_eq!(session.ended.last().map(|ended| ended.by), Some(EndedBy::Lapse));
     let mut led = ended_by(EndedBy::Observer);
     led.hear(Heard::Quiet(vip()));
-    led.claims.want(Arc::new(BTreeMap::default()));
+    led.claims.want(Arc::default());
     led.poll();
     let Some((_, Record::Claim(released))) = led.sent(false) else { panic!("a claim") };
     assert!(!released.unproven);
