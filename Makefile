@@ -30,7 +30,7 @@ endif
 # Building is not for root.
 UNPRIVILEGED := env -u CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER -u CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER
 
-.PHONY: help setup build cli images controlplane crd test test-cluster cluster cluster-down model fuzz demo bench failover lint lint-workflows chart plugin publish fmt fmt-check deny advisories pictures clean
+.PHONY: help setup build cli images reproducible controlplane crd test test-cluster cluster cluster-down model fuzz demo bench failover lint lint-workflows chart plugin publish fmt fmt-check deny advisories pictures clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,14 @@ build: setup ## Build all programs
 
 images: setup ## Build both images FROM scratch, as OCI archives in target/images
 	@$(UNPRIVILEGED) $(CARGO) run --quiet --package gateherald-lab -- images
+
+reproducible: images ## Compile both images a second time, from the last commit in another directory, and compare
+	@test -z "$$(git status --porcelain)" || { echo "commit first: the second compilation takes the last commit"; exit 1; }
+	@elsewhere="$$(mktemp -d)"; trap 'rm -rf "$$elsewhere"' EXIT; \
+	git clone --quiet . "$$elsewhere/tree"; \
+	(cd "$$elsewhere/tree" && $(UNPRIVILEGED) $(CARGO) run --quiet --package gateherald-lab -- images); \
+	for image in webhook announcer; do cmp {"$$elsewhere/tree/",}target/images/gateherald-$$image.tar; done; \
+	sha256sum target/images/*.tar
 
 cli: ## Build kubectl-gateherald for people: program, completion script and man pages in target/cli
 	$(CARGO) build --release --package gateherald-cli
