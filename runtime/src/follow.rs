@@ -36,10 +36,10 @@ pub struct Span {
 }
 
 impl Span {
-    /// 40 to 50 s, at random so that nodes do not come together. The API server sends a bookmark 2 s before it ends a watch,
+    /// 60 to 70 s, at random so that nodes do not come together. The API server sends a bookmark 2 s before it ends a watch,
     /// so one that is silent for longer is stuck. It costs one request a minute and kind.
     pub fn short() -> Self {
-        let seconds = rand::random_range(40..=50);
+        let seconds = rand::random_range(60..=70);
         Self { seconds, silence: Duration::from_secs(u64::from(seconds) + 10) }
     }
 

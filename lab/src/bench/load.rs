@@ -18,7 +18,7 @@ use crate::patience::{self, LONG, Look};
 use crate::webhook::Webhook;
 
 /// How long requests and CPU time are counted: every watch is opened anew once in it.
-const WINDOW: Duration = Duration::from_secs(45);
+const WINDOW: Duration = Duration::from_secs(65);
 /// After a change, before requests are counted: repeated announcements and releases are over by then.
 const SETTLED: Duration = Duration::from_secs(8);
 const GATEWAYS: usize = 10_000;
