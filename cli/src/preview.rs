@@ -173,7 +173,7 @@ fn future(side: &Side<'_>) -> Vec<FutureService> {
         let labels = decision.labels.injected;
         let view = ServiceView {
             key: ServiceKey::new(key.0.clone(), key.1.clone()),
-            labels: labels.clone().into_iter().collect(),
+            labels: labels.clone().into(),
             load_balancer_class: None,
             entries: Vec::new(),
             opted_out: false,

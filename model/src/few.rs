@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A set of few.
 
-use std::{fmt, slice, vec};
+use std::{collections::BTreeMap, fmt, slice, vec};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -75,6 +75,37 @@ impl<T> Few<T> {
         T: std::borrow::Borrow<Q>,
     {
         self.0.binary_search_by(|other| other.borrow().cmp(one)).is_ok()
+    }
+}
+
+/// Of keys and values, each key once.
+impl<K: Ord, V> Few<(K, V)> {
+    /// What is under this key.
+    pub fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
+    where
+        K: std::borrow::Borrow<Q>,
+    {
+        let at = self.0.binary_search_by(|(own, _)| own.borrow().cmp(key)).ok()?;
+        self.0.get(at).map(|(_, value)| value)
+    }
+
+    /// The keys, in ascending order.
+    pub fn keys(&self) -> impl Iterator<Item = &K> {
+        self.iter().map(|(key, _)| key)
+    }
+
+    /// Whether there is anything under this key.
+    pub fn contains_key<Q: Ord + ?Sized>(&self, key: &Q) -> bool
+    where
+        K: std::borrow::Borrow<Q>,
+    {
+        self.get(key).is_some()
+    }
+}
+
+impl<K: Ord, V: Ord> From<BTreeMap<K, V>> for Few<(K, V)> {
+    fn from(all: BTreeMap<K, V>) -> Self {
+        Self(all.into_iter().collect())
     }
 }
 

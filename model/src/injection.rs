@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::{
     alignment::{ANNOTATIONS, Changes, Kind, LABELS, MemoryChange, RemovalReason, Wanted, align, forget},
     labels::{SkipReason, Skipped},
-    metadata::{LabelMap, Metadata},
+    metadata::{Entries, Metadata},
     owner::{Gateway, GatewayReference, INJECT, Owner, owner},
     pattern::Pattern,
     rules::Rules,
@@ -214,7 +214,7 @@ fn wanted_annotations<'a>(rules: &Rules, gateway: &'a Gateway) -> Wanted<'a> {
     wanted
 }
 
-fn wanted(entries: &LabelMap, rejects: impl Fn(&str, &str) -> Option<SkipReason>) -> Wanted<'_> {
+fn wanted(entries: &Entries, rejects: impl Fn(&str, &str) -> Option<SkipReason>) -> Wanted<'_> {
     let mut wanted = Wanted::default();
     for (key, value) in entries {
         match rejects(key, value) {

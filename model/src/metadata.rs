@@ -9,8 +9,12 @@ use serde::{
     de::{Error, MapAccess, SeqAccess, Visitor},
 };
 
+use crate::few::Few;
+
 /// Labels or annotations: key to value.
 pub type LabelMap = BTreeMap<String, String>;
+/// The same, kept: in half the memory.
+pub type Entries = Few<(String, String)>;
 
 /// Entries of a map or list that are decoded. More are an error: real objects have dozens, and a small text of many short
 /// entries takes ten times its size in memory.

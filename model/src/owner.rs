@@ -4,7 +4,7 @@
 use crate::{
     extractor::{Extracted, Extractor},
     labels::{SkipReason, Skipped},
-    metadata::{LabelMap, Metadata, OwnerReference},
+    metadata::{Entries, Metadata, OwnerReference},
 };
 
 /// The API group of the Gateway API. Other groups have a kind `Gateway` too (Istio's), which is not meant.
@@ -27,9 +27,9 @@ pub struct Gateway {
     /// Whether its deletion has begun.
     pub deleting: bool,
     /// Its labels: what is injected.
-    pub labels: LabelMap,
+    pub labels: Entries,
     /// Those of its annotations that the rules mention.
-    pub annotations: LabelMap,
+    pub annotations: Entries,
     /// Its annotation [`INJECT`].
     pub inject: Option<String>,
     /// Its annotation [`INJECT_LABELS`].
@@ -46,8 +46,8 @@ impl Gateway {
         Self {
             uid: metadata.uid,
             deleting: metadata.deletion_timestamp.is_some(),
-            labels: metadata.labels,
-            annotations: metadata.annotations,
+            labels: metadata.labels.into(),
+            annotations: metadata.annotations.into(),
             inject,
             inject_labels,
         }

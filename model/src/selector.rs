@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{
-    few::Few,
     labels::{is_valid_key, is_valid_value},
+    metadata::Entries,
 };
 
 /// The label under which a Service's namespace can be selected.
@@ -116,9 +116,9 @@ impl Labels for BTreeMap<String, String> {
     }
 }
 
-impl Labels for Few<(String, String)> {
+impl Labels for Entries {
     fn label(&self, key: &str) -> Option<&str> {
-        self.iter().find(|(own, _)| own == key).map(|(_, value)| value.as_str())
+        self.get(key).map(String::as_str)
     }
 }
 

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service};
 use serde::{Serialize, Serializer};
 
 use crate::{
-    few::Few,
+    metadata::Entries,
     selector::{Labels, NAME_LABEL, NAMESPACE_LABEL},
 };
 
@@ -73,7 +73,7 @@ pub struct ServiceView {
     /// Which Service.
     pub key: ServiceKey,
     /// Its own labels; selectors also see the two pseudo-labels, which win.
-    pub labels: Few<(String, String)>,
+    pub labels: Entries,
     /// `spec.loadBalancerClass`.
     pub load_balancer_class: Option<String>,
     /// Its addresses, in the object's order.
@@ -113,7 +113,7 @@ impl From<&Service> for ServiceView {
                 meta.namespace.clone().unwrap_or_default(),
                 meta.name.clone().unwrap_or_default(),
             ),
-            labels: meta.labels.iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect(),
+            labels: meta.labels.clone().unwrap_or_default().into(),
             load_balancer_class: spec.and_then(|s| s.load_balancer_class.clone()),
             entries,
             opted_out: annotation(ANNOUNCE).is_some_and(|value| value == "false"),

@@ -62,7 +62,7 @@ impl ServiceFacts<'_> {
 
     /// As it would be with the labels that it should have.
     pub(crate) fn mended(&self) -> ServiceView {
-        ServiceView { labels: self.expected.clone().into_iter().collect(), ..self.view.clone() }
+        ServiceView { labels: self.expected.clone().into(), ..self.view.clone() }
     }
 }
 

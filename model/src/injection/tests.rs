@@ -16,7 +16,7 @@ fn labels(pairs: &[(&str, &str)]) -> LabelMap {
 }
 
 fn gateway(pairs: &[(&str, &str)]) -> Gateway {
-    Gateway { uid: UID.into(), labels: labels(pairs), ..Gateway::default() }
+    Gateway { uid: UID.into(), labels: labels(pairs).into(), ..Gateway::default() }
 }
 
 fn owner() -> OwnerReference {
@@ -252,7 +252,7 @@ fn a_gateway_is_reduced_to_what_decides() {
         ..gateway(&[("a", "1")])
     };
     assert_eq!(Gateway::reduce(metadata.clone(), |_| false), expected);
-    let annotations = labels(&[("other", "x")]);
+    let annotations = labels(&[("other", "x")]).into();
     assert_eq!(Gateway::reduce(metadata, |key| key == "other"), Gateway { annotations, ..expected });
 }
 
@@ -268,7 +268,8 @@ fn annotations_follow_an_explicit_list_and_are_remembered_apart() {
             ("lbipam.cilium.io/ips", "192.0.2.1"),
             ("argocd.argoproj.io/tracking-id", "x"),
             ("other", "1"),
-        ]),
+        ])
+        .into(),
         ..gateway(&[("a", "1")])
     };
     let decide =

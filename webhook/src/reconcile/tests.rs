@@ -22,7 +22,7 @@ fn map(pairs: &[(&str, &str)]) -> LabelMap {
 }
 
 fn named(labels: &[(&str, &str)]) -> Gateway {
-    Gateway { uid: "gw-uid".into(), labels: map(labels), ..Gateway::default() }
+    Gateway { uid: "gw-uid".into(), labels: map(labels).into(), ..Gateway::default() }
 }
 
 /// A Service `prod/name` of Gateway `prod/gw` with these labels and this memory, in this version.

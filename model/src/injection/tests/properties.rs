@@ -60,8 +60,8 @@ fn a_gateway() -> impl Strategy<Value = Gateway> {
         |(labels, annotations, deleting, inject, inject_labels)| Gateway {
             uid: UID.into(),
             deleting,
-            labels,
-            annotations,
+            labels: labels.into(),
+            annotations: annotations.into(),
             inject,
             inject_labels,
         },
