@@ -349,9 +349,9 @@ async fn looked_at(browser: &mut Browser, vip: Ipv4Addr) -> anyhow::Result<()> {
     browser
         .evaluate("document.getElementById('search').value = ''; document.getElementById('search').oninput()")
         .await?;
-    browser.evaluate("document.getElementById('broken').click()").await?;
+    browser.evaluate("document.getElementById('problems').click()").await?;
     browser.until("document.querySelectorAll('nav button').length === 0").await?;
-    browser.evaluate("document.getElementById('broken').click()").await?;
+    browser.evaluate("document.getElementById('problems').click()").await?;
     let address = format!("document.querySelector('.box[data-id=\"address:{vip}\"]')");
     browser.evaluate(&format!("{address}.focus()")).await?;
     browser.press("Enter", "\r").await?;
@@ -530,7 +530,7 @@ async fn used(browser: &mut Browser) -> anyhow::Result<()> {
     let search = "document.getElementById('search')";
     browser.evaluate(&format!("{search}.value = ''; {search}.oninput()")).await?;
     browser.until(&listed(MANY)).await?;
-    browser.evaluate("document.getElementById('broken').click()").await?;
+    browser.evaluate("document.getElementById('problems').click()").await?;
     browser.until(&listed(UNSELECTED)).await?;
     browser.until("document.querySelectorAll('.box:is(.broken, .warning)').length >= 7").await?;
     browser.scheme("dark").await?;
@@ -538,7 +538,7 @@ async fn used(browser: &mut Browser) -> anyhow::Result<()> {
     browser.evaluate("document.querySelector('.box:is(.broken, .warning)').onclick()").await?;
     browser.until("document.querySelector('aside .finding')?.textContent.includes('GH031')").await?;
     browser.screenshot(&screenshots().join("flow-broken.png")).await?;
-    browser.evaluate("document.getElementById('broken').click()").await?;
+    browser.evaluate("document.getElementById('problems').click()").await?;
     browser.press("Escape", "").await?;
     browser.until(&listed(MANY)).await?;
     // A person does not notice half a second; a busy machine is given more.

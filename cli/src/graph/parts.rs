@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the chain reads of an object, as YAML.
 
-use gateherald_model::{policy::PolicyKind, service::ServiceKey};
+use gateherald_model::{metadata::LabelMap, policy::PolicyKind, service::ServiceKey};
 use serde_json::{Value, json};
 
 use super::PartKind;
@@ -31,7 +31,7 @@ fn gateway(picture: &Picture<'_>, name: &str) -> Option<Value> {
     let facts = picture.gateways.get(&split(name)?)?;
     Some(json!({
         "kind": "Gateway",
-        "metadata": { "labels": facts.gateway.labels },
+        "metadata": { "labels": LabelMap::from_iter(facts.gateway.labels.clone()) },
         "spec": { "gatewayClassName": facts.object.spec.gateway_class_name },
     }))
 }

@@ -3,7 +3,7 @@ use super::*;
 use crate::{
     alignment::Removed,
     memory::{self, INJECTED_ANNOTATIONS, INJECTED_LABELS},
-    metadata::OwnerReference,
+    metadata::{LabelMap, OwnerReference},
     owner::INJECT_LABELS,
 };
 
