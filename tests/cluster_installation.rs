@@ -86,6 +86,9 @@ async fn without_webhook(story: &Story<'_>, helm: Helm) -> anyhow::Result<()> {
         story.lab.kubectl(&done).await
     };
     replicas("0").await?;
+    // One that is told to stop still serves for a moment.
+    let gone = ["wait", "pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=webhook", "--for=delete"];
+    story.lab.kubectl(&[&gone[..], &["--timeout=2m"]].concat()).await?;
     let told = story.helm(helm, &["test", RELEASE, "--namespace", NAMESPACE, "--timeout", "3m"]).await;
     ensure!(told.is_err(), "helm test with {helm:?} and without webhook: {told:?}");
     let log = story.lab.kubectl(&["logs", "-n", NAMESPACE, "gateherald-self-test"]).await?;
