@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The evaluating task: takes in what the watches see, and tells what follows from it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use gateherald_model::{interfaces::Link, policy::PolicyKind};
 use gateherald_runtime::{readiness, shutdown::Shutdown};
@@ -20,6 +20,11 @@ use crate::{
 
 /// What is taken in before it is evaluated, when more comes than one evaluation needs.
 const BATCH: usize = 1024;
+/// After an evaluation, so many times what it took is not evaluated again. An evaluation looks at every Service, so with thousands
+/// that come one after the other it would take all of a core, which renewals need; with a hundred it takes less than a millisecond.
+const REST: u32 = 3;
+/// And no longer than that, however long it took: what is no longer to be announced is answered for meanwhile.
+const LONGEST_REST: Duration = Duration::from_millis(250);
 
 /// What the task is made of.
 pub struct Evaluating {
@@ -58,11 +63,17 @@ impl Evaluating {
     pub async fn run(mut self, shutdown: Shutdown) {
         let mut served = BTreeMap::new();
         let mut changed = true;
+        let mut rested = Duration::ZERO;
         loop {
-            if std::mem::take(&mut changed) {
+            let now = clock::now().raw;
+            if changed && rested <= now {
                 self.publish(&served);
+                changed = false;
+                let end = clock::now().raw;
+                rested = end + rest(end.saturating_sub(now));
             }
-            let pause = self.desires.next_deadline().map(|at| at.saturating_sub(clock::now().raw));
+            let next = if changed { Some(rested) } else { self.desires.next_deadline() };
+            let pause = next.map(|at| at.saturating_sub(clock::now().raw));
             tokio::select! {
                 () = shutdown.stopping() => return,
                 told = self.told.recv() => match told {
@@ -136,6 +147,11 @@ impl Evaluating {
     }
 }
 
+/// How long nothing is evaluated after an evaluation that took so long.
+fn rest(took: Duration) -> Duration {
+    took.saturating_mul(REST).min(LONGEST_REST)
+}
+
 /// Why the policies are not all known; none when they are.
 fn policies_missing(served: &BTreeMap<PolicyKind, Served>, stance: &Stance, cilium: bool) -> Option<String> {
     let unknown = served.values().find_map(|state| match state {
@@ -164,3 +180,6 @@ fn plural(kind: PolicyKind) -> &'static str {
         PolicyKind::Cilium => "ciliuml2announcementpolicies.cilium.io",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,43 +30,59 @@ pub(super) struct Summary {
 }
 
 impl Claims {
-    /// Looks at all claims.
+    /// Looks at all claims, once at each: there may be ten thousand, and hundreds of changes a second.
     pub(super) fn summarize(&mut self) {
-        let wanted = || self.hands.iter().filter(|(address, _)| self.wants.contains_key(address));
-        let owned = || wanted().filter(|(_, hand)| hand.titled());
-        let sought = wanted().filter(|(_, hand)| hand.sought && !hand.titled());
-        let summary = Summary {
+        let (mut titles, mut probes, mut sought) = (Vec::new(), BTreeMap::new(), Vec::new());
+        let mut holds_any = false;
+        for (address, hand) in self.hands.iter().filter(|(_, hand)| hand.titled() || hand.sought) {
+            holds_any |= hand.titled();
+            if !self.wants.contains_key(address) {
+                continue;
+            }
+            if hand.titled() {
+                titles.push(*address);
+                if hand.probes > 0 {
+                    probes.insert(*address, hand.probes);
+                }
+            } else {
+                sought.push(*address);
+            }
+        }
+        self.summary = Summary {
             stale: false,
-            titles: updated(&self.summary.titles, owned().map(|(address, _)| *address)),
-            probes: owned().filter(|(_, h)| h.probes > 0).map(|(address, h)| (*address, h.probes)).collect(),
-            sought: updated(&self.summary.sought, sought.map(|(address, _)| *address)),
-            titled: self.hands.values().any(|hand| hand.titled()),
+            titles: updated(&self.summary.titles, titles),
+            probes,
+            sought: updated(&self.summary.sought, sought),
+            titled: holds_any,
             named: self.named(),
         };
-        self.summary = summary;
     }
 
     fn named(&self) -> BTreeSet<(String, Option<String>)> {
         let mut named = BTreeSet::new();
         let mut last = None;
-        for seen in self.wants.keys().filter_map(|address| self.leases.claims.get(address)) {
+        let mut wanted = self.wants.keys().peekable();
+        for (address, seen) in &self.leases.claims {
+            while wanted.next_if(|wanted| *wanted < address).is_some() {}
+            if wanted.peek() != Some(&address) {
+                continue;
+            }
             let name = match (seen.claim().map(|claim| &claim.holder), &seen.last) {
                 (Some(Holder::Session { node, session }), _)
                 | (None, Some(LastHolder { node, session: Some(session), .. })) => (node, Some(session)),
                 (Some(Holder::OtherFormat { node }), _) => (node, None),
                 _ => continue,
             };
-            // Most are of a few nodes: only what differs from the one before is worth two copies.
             if last != Some(name) {
-                named.insert((name.0.clone(), name.1.cloned()));
+                named.insert(name);
                 last = Some(name);
             }
         }
-        named
+        named.into_iter().map(|(node, session)| (node.clone(), session.cloned())).collect()
     }
 }
 
 /// The same set as before where nothing has changed, so that whoever compares need not look into it.
-fn updated(old: &Arc<BTreeSet<IpAddr>>, new: impl Iterator<Item = IpAddr> + Clone) -> Arc<BTreeSet<IpAddr>> {
-    if new.clone().eq(old.iter().copied()) { Arc::clone(old) } else { Arc::new(new.collect()) }
+fn updated(old: &Arc<BTreeSet<IpAddr>>, new: Vec<IpAddr>) -> Arc<BTreeSet<IpAddr>> {
+    if new.iter().eq(old.iter()) { Arc::clone(old) } else { Arc::new(new.into_iter().collect()) }
 }
