@@ -12,6 +12,9 @@ use gateherald_tests::clusters::{Helm, QUICK, Story, differences, tell_from_the_
 const WIDE: &str = "clusterroles,clusterrolebindings,mutatingwebhookconfigurations,validatingwebhookconfigurations,\
                     priorityclasses,flowschemas,ghl2,customresourcedefinitions,namespaces";
 
+/// `helm test`.
+const TEST: [&str; 6] = ["test", RELEASE, "--namespace", NAMESPACE, "--timeout", "3m"];
+
 /// What stays.
 const DEFINITION: &str = "customresourcedefinition.apiextensions.k8s.io/l2announcementpolicies.gateherald.io";
 
@@ -70,8 +73,7 @@ fn either_helm_installs_what_works_and_removes_all_of_it_but_the_definition() ->
 /// Runs `helm test`. Helm 3 removes the pod before it looks for the logs, so only Helm 4 is asked for them.
 async fn test(story: &Story<'_>, helm: Helm) -> anyhow::Result<()> {
     let logs: &[&str] = if helm == Helm::Four { &["--logs"] } else { &[] };
-    let asked = ["test", RELEASE, "--namespace", NAMESPACE, "--timeout", "3m"];
-    let told = story.helm(helm, &[&asked[..], logs].concat()).await?;
+    let told = story.helm(helm, &[&TEST[..], logs].concat()).await?;
     ensure!(told.contains("Succeeded"), "helm test with {helm:?}: {told}");
     ensure!(logs.is_empty() || told.contains("POD LOGS: gateherald-self-test"), "no logs: {told}");
     Ok(())
@@ -89,7 +91,7 @@ async fn without_webhook(story: &Story<'_>, helm: Helm) -> anyhow::Result<()> {
     // One that is told to stop still serves for a moment.
     let gone = ["wait", "pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=webhook", "--for=delete"];
     story.lab.kubectl(&[&gone[..], &["--timeout=2m"]].concat()).await?;
-    let told = story.helm(helm, &["test", RELEASE, "--namespace", NAMESPACE, "--timeout", "3m"]).await;
+    let told = story.helm(helm, &TEST).await;
     ensure!(told.is_err(), "helm test with {helm:?} and without webhook: {told:?}");
     let log = story.lab.kubectl(&["logs", "-n", NAMESPACE, "gateherald-self-test"]).await?;
     ensure!(log.contains("did not call the webhook"), "with {helm:?}: {log}");
