@@ -152,6 +152,7 @@ failover: needs-root controlplane ## Suffer every fault RUNS=5 times and write t
 
 lint: lint-workflows ## Clippy, warnings denied; workflow files
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --workspace --test cluster -- -D warnings
 
 $(TOOLS)/bin/actionlint-$(ACTIONLINT_VERSION):
 	@echo "building actionlint $(ACTIONLINT_VERSION) (once)"

@@ -438,7 +438,7 @@ fn watches_show_a_move() -> anyhow::Result<()> {
         let address = story.reach().await?;
         let vip = address.to_string();
         let from = story.answered(address).await?.name();
-        let others = story.cluster.machines().iter().map(|machine| machine.name());
+        let others = story.cluster.machines().iter().map(gateherald_lab::Machine::name);
         let to =
             others.clone().find(|name| name.starts_with("worker") && *name != from).context("no other")?;
         shows(story, &["vips", &vip], |run| Ok(run.out.contains("announced"))).await?;
